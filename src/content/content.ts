@@ -1,0 +1,107 @@
+/**
+ * What the rooms above see of the cache: blobs by descriptor, read at any offset, fetched on demand, verified.
+ */
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest } from '../oci/digest.js';
+import type { ByteRange, CallOptions, ImageStore } from '../store/store.js';
+
+/** Where a blob can be had from: the cache goes there for what it lacks. */
+export interface BlobSource {
+  readonly store: ImageStore;
+  readonly repository: string;
+  readonly descriptor: Descriptor;
+}
+
+export interface BlobStatus {
+  readonly state: 'absent' | 'partial' | 'complete';
+  /** Bytes on disk that belong to the blob. */
+  readonly presentBytes: number;
+  /** Size of the whole blob in bytes, if known. */
+  readonly size: number | undefined;
+  /** True when the whole matched its digest. */
+  readonly verified: boolean;
+}
+
+/** A file on disk that holds the blob, whole or in part, so that a driver can read it without JavaScript. */
+export interface Backing {
+  /** Open read-only descriptor; belongs to the reader and lives until its `close`, also after eviction. */
+  readonly fd: number;
+  /** True when all bytes are there and match the digest: passthrough is allowed. Can become true later. */
+  readonly complete: boolean;
+  /** Ranges present now, sorted, disjoint: each may be read from `fd` without asking. */
+  present(): readonly ByteRange[];
+}
+
+/**
+ * Random access to one blob. Reads of what is absent fetch it: single flight per range, read-ahead that grows
+ * while reading is sequential, never more than one writer per range.
+ *
+ * Verification (DESIGN section 4): a range read before the whole is known is unverified; the read that would
+ * complete the blob is answered only if the whole matches. With `verify: 'strict'` every read waits for the
+ * whole.
+ */
+export interface BlobReader {
+  readonly descriptor: Descriptor;
+  /** Size in bytes. */
+  readonly size: number;
+  /**
+   * Read up to `length` bytes at `position` into `buffer` at `offset`; resolves to the number of bytes, short
+   * only at the end of the blob.
+   * @throws ImgfsError `integrity` when the whole does not match, and whatever the store throws.
+   */
+  read(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+    options?: CallOptions,
+  ): Promise<number>;
+  /** Make `range` present on disk without reading it. @throws as `read`; `cache-full` when it cannot be kept. */
+  fill(range: ByteRange, options?: CallOptions): Promise<void>;
+  /** Undefined while nothing is on disk, or when the cache reads through. */
+  backing(): Backing | undefined;
+  status(): BlobStatus;
+  close(): Promise<void>;
+}
+
+export interface ReadAllOptions extends CallOptions {
+  /** Refuse a larger blob with `too-large`. */
+  readonly maxBytes: number;
+}
+
+export interface ContentCache {
+  /** A reader for the blob; opening costs no request. */
+  open(source: BlobSource, options?: CallOptions): Promise<BlobReader>;
+  /** The whole blob in memory, always verified. For manifests, configs and other small blobs. */
+  readAll(source: BlobSource, options: ReadAllOptions): Promise<Uint8Array>;
+  /** Take bytes that are at hand (descriptor `data`, a manifest that came with `resolve`). Verifies first. */
+  put(descriptor: Descriptor, bytes: Uint8Array): Promise<void>;
+  status(digest: Digest): Promise<BlobStatus>;
+  /** Digests of complete and of partial blobs. */
+  list(): AsyncIterable<{ readonly digest: Digest; readonly status: BlobStatus }>;
+  /** What is known for work without a network. */
+  readonly refs: RefStore;
+  /** The directory all files are in; rooms above keep their own files in their own folder of it. */
+  readonly directory: string;
+  close(): Promise<void>;
+}
+
+/** Last known answer of a store to a name. */
+export interface KnownRef {
+  readonly descriptor: Descriptor;
+  /** When the store said so, in milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/** Last known tag → descriptor, and lists of names visited. Survives restarts; may be lost at any time. */
+export interface RefStore {
+  get(storeId: string, repository: string, tag: string): Promise<KnownRef | undefined>;
+  set(storeId: string, repository: string, tag: string, descriptor: Descriptor): Promise<void>;
+  delete(storeId: string, repository: string, tag: string): Promise<void>;
+  /** Repositories of the store that were ever resolved. */
+  repositories(storeId: string): Promise<readonly string[]>;
+  /** Tags of the repository that were ever resolved. */
+  tags(storeId: string, repository: string): Promise<readonly string[]>;
+  /** Stores that were ever visited. */
+  stores(): Promise<readonly string[]>;
+}

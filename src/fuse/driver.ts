@@ -1,0 +1,37 @@
+/** What a FUSE driver is: it connects a `FileSystem` to a mount point. */
+import type { FileSystem } from '../vfs/file-system.js';
+
+export interface MountOptions {
+  readonly readOnly: boolean;
+  /** Other users may enter (needs `user_allow_other` in /etc/fuse.conf unless root). */
+  readonly allowOther: boolean;
+  /** First field of the mount table. */
+  readonly fsName: string;
+  /** Deadline of one operation in milliseconds; the driver answers ETIMEDOUT then and aborts the signal. */
+  readonly operationTimeoutMs: number;
+  /** Called for everything a handler threw that is not an ImgfsError, and for every failed operation. */
+  readonly onError?: (operation: string, error: unknown) => void;
+}
+
+export interface MountSession {
+  readonly mountPoint: string;
+  /** Settles when the mount is gone, however that came about. */
+  readonly closed: Promise<void>;
+  /** Unmount. `force` also when files are open (lazy). @throws ImgfsError `not-empty` when busy. */
+  unmount(options?: { readonly force?: boolean }): Promise<void>;
+  /** Counters of the driver, for `.imgfs/stats.json`. */
+  statistics(): Readonly<Record<string, number>>;
+}
+
+export interface DriverAvailability {
+  readonly usable: boolean;
+  /** One sentence: why, or why not and what to do. */
+  readonly reason: string;
+}
+
+export interface FuseDriver {
+  readonly name: 'native' | 'fuse-native';
+  availability(): Promise<DriverAvailability>;
+  /** @throws ImgfsError `mount-unavailable` with the next step. */
+  mount(mountPoint: string, fileSystem: FileSystem, options: MountOptions): Promise<MountSession>;
+}

@@ -1,0 +1,182 @@
+/**
+ * What a store is: anything that holds images.
+ *
+ * The required part is small (after oras-go and containerd); everything else is an optional extension interface
+ * that a store may also implement, found with the `is…` functions below. Names inside a store are a repository
+ * (`library/alpine`; `''` for the root of a local store whose images have bare tags) plus a tag or a digest.
+ *
+ * Bytes that leave `fetch` are NOT verified: `content/` verifies them against the descriptor.
+ */
+import type { Descriptor } from '../oci/descriptor.js';
+import type { Digest, DigestAlgorithm } from '../oci/digest.js';
+
+/** Names of the transports, in skopeo's spelling. */
+export type TransportName =
+  | 'docker'
+  | 'oci'
+  | 'oci-archive'
+  | 'docker-archive'
+  | 'dir'
+  | 'containers-storage'
+  | 'containerd'
+  | 'docker-daemon'
+  | 'tarball'
+  | 'sif';
+
+/** Every call can be cancelled and has a deadline of its own besides. */
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+}
+
+/** One image of a store. A digest wins over a tag. */
+export interface Target {
+  readonly repository: string;
+  readonly tag?: string;
+  readonly digest?: Digest;
+}
+
+/** Bytes `[start, end)` of a blob: `end` is exclusive, both are byte offsets from its beginning. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A body on its way. The consumer must read it to the end or call `cancel`. */
+export interface Body {
+  /** Offset in the blob of the first byte of `chunks`: a server may ignore the range and send all (200). */
+  readonly start: number;
+  /** Offset just behind the last byte, when the server said so. */
+  readonly end: number | undefined;
+  /** Size of the whole blob, when the server said so. */
+  readonly totalSize: number | undefined;
+  /** The bytes, in order. Deadlines and minimum throughput are enforced inside; failures are ImgfsErrors. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+  cancel(): void;
+}
+
+export interface FetchOptions extends CallOptions {
+  readonly range?: ByteRange;
+}
+
+/** The answer to a name: the descriptor, and the manifest itself where the store had to read it anyway. */
+export interface Resolved {
+  readonly descriptor: Descriptor;
+  /** Exact bytes of the manifest, unverified, when a round trip was saved by taking them along. */
+  readonly bytes?: Uint8Array;
+}
+
+export interface ImageStore {
+  readonly transport: TransportName;
+  /** Stable name for the cache and for messages: `docker://ghcr.io`, `oci:/var/lib/images`. */
+  readonly id: string;
+  /**
+   * Name to descriptor.
+   * @throws ImgfsError `not-found` only when the store said so; `unauthorized`, `denied`, `rate-limited`,
+   *   `timeout`, `unavailable`, `protocol`, `interrupted` otherwise.
+   */
+  resolve(target: Target, options?: CallOptions): Promise<Resolved>;
+  /**
+   * Start reading a blob or a manifest, whole or one range. A descriptor whose media type is a manifest's is
+   * fetched as a manifest, all others as blobs.
+   * @throws as `resolve`.
+   */
+  fetch(repository: string, descriptor: Descriptor, options?: FetchOptions): Promise<Body>;
+  /** Let go of connections and locks. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface ListOptions extends CallOptions {
+  /** Only names behind this one, in the store's own order. */
+  readonly last?: string;
+  /** Ask for pages of this length (a wish: servers ignore it). */
+  readonly pageSize?: number;
+}
+
+/** Streams the repositories of a store, in the store's order. `unsupported` where there is no catalog. */
+export interface RepositoryLister {
+  repositories(options?: ListOptions): AsyncIterable<string>;
+}
+
+/** Streams the tags of a repository, in the store's order. `not-found` when there is no such repository. */
+export interface TagLister {
+  tags(repository: string, options?: ListOptions): AsyncIterable<string>;
+}
+
+/** Size and existence of a blob without reading it; a HEAD request where the store is remote. */
+export interface BlobStatter {
+  /** @throws ImgfsError `not-found` when the repository has no such blob. */
+  statBlob(repository: string, digest: Digest, options?: CallOptions): Promise<Descriptor>;
+}
+
+export interface ReferrersOptions extends CallOptions {
+  readonly artifactType?: string;
+}
+
+/** Manifests whose `subject` is the digest (distribution-spec end-12 and its fallback tag). */
+export interface ReferrersFinder {
+  referrers(repository: string, subject: Digest, options?: ReferrersOptions): AsyncIterable<Descriptor>;
+}
+
+/** An upload that is under way. Bytes go in order; the store counts them. */
+export interface BlobUpload {
+  /** The store's id for it (`Docker-Upload-UUID`), where it has one. */
+  readonly id: string;
+  readonly startedAt: Date;
+  /** Bytes that the store has confirmed. */
+  readonly offset: number;
+  /** Everything needed to go on after a restart. Opaque; changes with each `write`. */
+  readonly resumeToken: string;
+  write(chunk: Uint8Array, options?: CallOptions): Promise<void>;
+  /** Ask the store how far it is; afterwards `offset` is its answer. */
+  status(options?: CallOptions): Promise<number>;
+  /** @throws ImgfsError `digest-mismatch` when the store disagrees; the upload stays alive then. */
+  finish(digest: Digest, options?: CallOptions): Promise<Descriptor>;
+  cancel(options?: CallOptions): Promise<void>;
+}
+
+export interface UploadOptions extends CallOptions {
+  /** Length, when it is known beforehand. */
+  readonly size?: number;
+  readonly algorithm?: DigestAlgorithm;
+}
+
+export interface PutManifestOptions extends CallOptions {
+  /** Tags to point at it, in the same request where the store can. None: by digest only. */
+  readonly tags?: readonly string[];
+  /** A child of an index: a layout gives it no entry of its own. */
+  readonly child?: boolean;
+}
+
+/** A store that can be added to. */
+export interface Pusher {
+  startUpload(repository: string, options?: UploadOptions): Promise<BlobUpload>;
+  resumeUpload(repository: string, resumeToken: string, options?: CallOptions): Promise<BlobUpload>;
+  /** Take a blob over from another repository of the same store; false when the store would not. */
+  mountBlob(repository: string, from: string, digest: Digest, options?: CallOptions): Promise<boolean>;
+  putManifest(
+    repository: string,
+    bytes: Uint8Array,
+    mediaType: string,
+    options?: PutManifestOptions,
+  ): Promise<Descriptor>;
+}
+
+/** A store that can be deleted from. Each method throws `unsupported` where the server refuses in general. */
+export interface Deleter {
+  deleteTag(repository: string, tag: string, options?: CallOptions): Promise<void>;
+  deleteManifest(repository: string, digest: Digest, options?: CallOptions): Promise<void>;
+  deleteBlob(repository: string, digest: Digest, options?: CallOptions): Promise<void>;
+}
+
+const has = (store: object, ...methods: string[]): boolean =>
+  methods.every((method) => typeof (store as Record<string, unknown>)[method] === 'function');
+
+export const isRepositoryLister = (store: ImageStore): store is ImageStore & RepositoryLister =>
+  has(store, 'repositories');
+export const isTagLister = (store: ImageStore): store is ImageStore & TagLister => has(store, 'tags');
+export const isBlobStatter = (store: ImageStore): store is ImageStore & BlobStatter => has(store, 'statBlob');
+export const isReferrersFinder = (store: ImageStore): store is ImageStore & ReferrersFinder =>
+  has(store, 'referrers');
+export const isPusher = (store: ImageStore): store is ImageStore & Pusher =>
+  has(store, 'startUpload', 'putManifest');
+export const isDeleter = (store: ImageStore): store is ImageStore & Deleter => has(store, 'deleteManifest');

@@ -1,0 +1,164 @@
+/**
+ * The file-system operations, by inode number, in the words of the FUSE protocol (lookup, forget, readdir,
+ * open, read…), but without its wire format. Drivers in `fuse/` call this; tests call it without a mount.
+ *
+ * Names are bytes. A `Name` is a string in which each char code is one byte (latin1), so that names from layers
+ * survive unchanged and still work as Map keys; `name.ts` converts.
+ *
+ * Failures are thrown as ImgfsError; the driver turns them into an errno.
+ */
+import type { ByteRange } from '../store/store.js';
+import type { Name } from './name.js';
+
+/** Inode number: positive safe integer. 1 is the root. Never reused while the process lives. */
+export type Inode = number & { readonly __brand: 'Inode' };
+
+/** Number of an open file or directory. Never reused while the process lives. */
+export type FileHandle = number & { readonly __brand: 'FileHandle' };
+
+export const rootInode = 1 as Inode;
+
+export type FileType = 'file' | 'directory' | 'symlink' | 'char' | 'block' | 'fifo' | 'socket';
+
+/** Times are in nanoseconds since the epoch as bigint: layers carry sub-microsecond times. */
+export interface Attributes {
+  readonly inode: Inode;
+  readonly type: FileType;
+  /** Permission bits with setuid, setgid and sticky: 0o7777 at most. */
+  readonly mode: number;
+  readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Length in bytes. */
+  readonly size: number;
+  /** 512-byte units, as in stat(2). */
+  readonly blocks: number;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly atimeNs: bigint;
+  /** Device number of char and block files; 0 otherwise. */
+  readonly rdev: number;
+}
+
+/** How long the kernel may believe an answer, in milliseconds. */
+export interface Lifetime {
+  readonly attrTtlMs: number;
+  readonly entryTtlMs: number;
+}
+
+/** A positive answer to lookup. It counts one lookup on `attributes.inode`, given back by `forget`. */
+export interface Entry extends Lifetime {
+  readonly attributes: Attributes;
+}
+
+/** "There is no such name", worth remembering: only ever made from a true not-found of the store. */
+export interface NegativeEntry {
+  readonly attributes: undefined;
+  readonly entryTtlMs: number;
+}
+
+/** Who asks, and how to stop. `signal` fires on interrupt and on the operation's deadline. */
+export interface Caller {
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+  readonly signal: AbortSignal;
+}
+
+export interface DirectoryEntry {
+  readonly name: Name;
+  readonly inode: Inode;
+  readonly type: FileType;
+  /** Cookie of the entry behind this one: where reading goes on. */
+  readonly next: bigint;
+  /** Set when attributes are at hand without further work: drivers with readdirplus use it. Counts one lookup
+   *  if, and only if, `readdir` was called with `plus`. */
+  readonly entry?: Entry;
+}
+
+export interface DirectoryPage {
+  readonly entries: readonly DirectoryEntry[];
+  /** True when nothing is behind the last of `entries`. */
+  readonly end: boolean;
+}
+
+/** Lets a driver read without JavaScript: the file behind an open handle, whole or sparse. */
+export interface FileBacking {
+  /** Open descriptor; valid until `release`. */
+  readonly fd: number;
+  /** Where byte 0 of the file lies in `fd`. */
+  readonly baseOffset: number;
+  /** All there and verified: the kernel may read it directly if `baseOffset` is 0. */
+  complete(): boolean;
+  /** Ranges of the file (not of `fd`) present now. */
+  present(): readonly ByteRange[];
+  /** Make a range of the file present. @throws ImgfsError `cache-full`: use `read` instead. */
+  fill(range: ByteRange, signal: AbortSignal): Promise<void>;
+}
+
+export interface OpenedFile {
+  readonly handle: FileHandle;
+  /** Keep pages that the kernel has from earlier opens: content that cannot change. */
+  readonly keepCache: boolean;
+  /** Bypass the page cache: size unknown until read, or content made anew for each open. */
+  readonly directIo: boolean;
+  readonly backing?: FileBacking;
+}
+
+export interface OpenedDirectory {
+  readonly handle: FileHandle;
+  /** The listing cannot change: the kernel may keep it. */
+  readonly keepCache: boolean;
+}
+
+export interface FileSystemStatistics {
+  /** Bytes per block for the counts below. */
+  readonly blockSize: number;
+  readonly blocks: number;
+  readonly blocksFree: number;
+  readonly files: number;
+  readonly maxNameLength: number;
+}
+
+export interface FileSystem {
+  lookup(caller: Caller, parent: Inode, name: Name): Promise<Entry | NegativeEntry>;
+  /** Give back `count` lookups. Never fails; unknown inodes are ignored. */
+  forget(inode: Inode, count: number): void;
+  getattr(
+    caller: Caller,
+    inode: Inode,
+  ): Promise<{ readonly attributes: Attributes; readonly attrTtlMs: number }>;
+  /** Target of a symbolic link, as bytes. */
+  readlink(caller: Caller, inode: Inode): Promise<Name>;
+  opendir(caller: Caller, inode: Inode): Promise<OpenedDirectory>;
+  /** Entries from cookie `offset` (0 = start), at most `limit`. `.` and `..` are the driver's business. */
+  readdir(
+    caller: Caller,
+    inode: Inode,
+    handle: FileHandle,
+    offset: bigint,
+    options: { readonly limit: number; readonly plus: boolean },
+  ): Promise<DirectoryPage>;
+  releasedir(handle: FileHandle): Promise<void>;
+  /** `flags` are open(2) flags of this platform. */
+  open(caller: Caller, inode: Inode, flags: number): Promise<OpenedFile>;
+  /** Fill `buffer` from `position`; resolves to the number of bytes, short only at the end of the file. */
+  read(caller: Caller, handle: FileHandle, buffer: Uint8Array, position: number): Promise<number>;
+  release(handle: FileHandle): Promise<void>;
+  /** Value of an extended attribute. @throws ImgfsError `no-attribute`. */
+  getxattr(caller: Caller, inode: Inode, name: Name): Promise<Uint8Array>;
+  listxattr(caller: Caller, inode: Inode): Promise<readonly Name[]>;
+  statfs(caller: Caller, inode: Inode): Promise<FileSystemStatistics>;
+  /** Called once by the driver, with the means to tell the kernel that something changed. */
+  attach?(notifier: Notifier): void;
+  /** Let go of everything; open handles included. */
+  close(): Promise<void>;
+}
+
+/** What a driver can tell the kernel. Never called from inside an operation (deadlock: fuse-limits.md P1). */
+export interface Notifier {
+  /** The name may mean something else now: ask again at the next use. */
+  expireEntry(parent: Inode, name: Name): void;
+  /** Attributes changed. */
+  expireAttributes(inode: Inode): void;
+}
