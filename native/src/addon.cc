@@ -1,0 +1,19 @@
+// Entry point of the addon: lets every part register itself.
+#include "modules.h"
+
+namespace {
+
+// Raised with every change of what JavaScript sees, together with `addonAbi` in src/addon/load-addon.ts: a stale
+// build is refused instead of being called with the wrong arguments.
+constexpr uint32_t kAbi = 1;
+
+}  // namespace
+
+NAPI_MODULE_INIT() {
+  napi_value abi;
+  if (napi_create_uint32(env, kAbi, &abi) != napi_ok) return nullptr;
+  if (napi_set_named_property(env, exports, "abi", abi) != napi_ok) return nullptr;
+  imgfs::registerFuse(env, exports);
+  imgfs::registerLayer(env, exports);
+  return exports;
+}

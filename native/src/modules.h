@@ -1,0 +1,14 @@
+// The parts of the addon. Each adds one object of functions to `exports`; addon.cc calls them all.
+#pragma once
+
+#include <node_api.h>
+
+namespace imgfs {
+
+// `exports.fuse`: the FUSE session. Registers nothing on a system without FUSE.
+void registerFuse(napi_env env, napi_value exports);
+
+// `exports.layer`: random access into compressed layers.
+void registerLayer(napi_env env, napi_value exports);
+
+}  // namespace imgfs
