@@ -179,6 +179,12 @@ export const codeFacts = {
     meaning: 'longer than the store or kernel allows',
   },
   exists: { errno: 'EEXIST', exit: exitCodes.other, retry: 'never', meaning: 'already there' },
+  busy: {
+    errno: 'EBUSY',
+    exit: exitCodes.retryable,
+    retry: 'never',
+    meaning: 'in use by somebody else at the moment',
+  },
   'not-empty': {
     errno: 'ENOTEMPTY',
     exit: exitCodes.other,

@@ -17,7 +17,7 @@ export interface MountSession {
   readonly mountPoint: string;
   /** Settles when the mount is gone, however that came about. */
   readonly closed: Promise<void>;
-  /** Unmount. `force` also when files are open (lazy). @throws ImgfsError `not-empty` when busy. */
+  /** Unmount. `force` also when files are open (lazy). @throws ImgfsError `busy` when files are open. */
   unmount(options?: { readonly force?: boolean }): Promise<void>;
   /** Counters of the driver, for `.imgfs/stats.json`. */
   statistics(): Readonly<Record<string, number>>;
