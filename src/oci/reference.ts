@@ -3,6 +3,7 @@
  * (distribution's reference grammar; Docker Hub's rules: default registry `docker.io`, `library/` for one-word
  * names, `index.docker.io` is the same registry).
  */
+import { isIPv6 } from 'node:net';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { isDigest, type Digest } from './digest.js';
 
@@ -17,13 +18,15 @@ export interface Reference {
   readonly digest?: Digest;
 }
 
-/** distribution-spec: a repository name, host included, is at most 255 characters. */
+/** distribution: the name without its host is at most 255 characters. */
 export const maxRepositoryLength = 255;
 
 const component = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const tagPattern = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/;
 const hostPattern =
-  /^(?:\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*\.?)(?::([0-9]{1,5}))?$/;
+  /^(?:\[([0-9a-fA-F:]{2,39})\]|[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*)(?::([0-9]{1,5}))?$/;
+/** A digest without its algorithm: `docker` takes it for an image id, never for a name. */
+const bareHexDigest = /^[0-9a-f]{64}$/;
 
 /** True for one component of a repository name. */
 export function isRepositoryComponent(text: string): boolean {
@@ -47,9 +50,10 @@ export function isRegistryHost(text: string): boolean {
   if (text.length > 261) return false;
   const match = hostPattern.exec(text);
   if (match === null) return false;
-  const port = match[1];
+  const [, address, port] = match;
+  if (address !== undefined && !isIPv6(address)) return false;
   if (port !== undefined && Number(port) > 65535) return false;
-  return text.startsWith('[') || text.includes('.') || port !== undefined || text === 'localhost';
+  return address !== undefined || text.includes('.') || port !== undefined || text === 'localhost';
 }
 
 /** One spelling for each registry: lower case, Docker Hub's aliases folded. */
@@ -86,20 +90,22 @@ function refuse(text: string, why: string): never {
  * @throws ImgfsError `name-invalid`, saying which part is wrong.
  */
 export function parseReference(text: string): Reference {
+  if (bareHexDigest.test(text)) refuse(text, 'a digest without its algorithm');
   let name = text;
   let digest: Digest | undefined;
   let tag: string | undefined;
   const at = name.indexOf('@');
   if (at >= 0) {
     const candidate = name.slice(at + 1);
-    if (!isDigest(candidate)) refuse(text, `${JSON.stringify(candidate)} is not a known digest`);
+    if (!isDigest(candidate))
+      refuse(text, `${JSON.stringify(candidate.slice(0, 150))} is not a known digest`);
     digest = candidate;
     name = name.slice(0, at);
   }
   const colon = name.lastIndexOf(':');
-  if (colon > name.lastIndexOf('/') && !isBareRegistry(name)) {
+  if (colon > name.lastIndexOf('/')) {
     tag = name.slice(colon + 1);
-    if (!isTag(tag)) refuse(text, `${JSON.stringify(tag)} is not a tag`);
+    if (!isTag(tag)) refuse(text, `${JSON.stringify(tag.slice(0, 150))} is not a tag`);
     name = name.slice(0, colon);
   }
   const { registry, rest } = splitRegistry(name);
@@ -109,7 +115,7 @@ export function parseReference(text: string): Reference {
     refuse(
       text,
       rest === rest.toLowerCase()
-        ? `${JSON.stringify(rest)} is not a repository name`
+        ? `${JSON.stringify(rest.slice(0, 300))} is not a repository name`
         : 'repository names are lower case',
     );
   }
@@ -119,17 +125,6 @@ export function parseReference(text: string): Reference {
     ...(tag === undefined ? {} : { tag }),
     ...(digest === undefined ? {} : { digest }),
   };
-}
-
-/** `localhost:5000` alone is a host, not a name with a numeric tag; `alpine:3` stays a name with a tag. */
-function isBareRegistry(name: string): boolean {
-  return (
-    !name.includes('/') &&
-    name.includes('.') &&
-    /:[0-9]+$/.test(name) &&
-    isRegistryHost(name) &&
-    !isRepositoryComponent(name.slice(0, name.lastIndexOf(':')))
-  );
 }
 
 /** The fully expanded form: `docker.io/library/alpine:3.20`. */
