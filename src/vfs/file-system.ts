@@ -155,6 +155,73 @@ export interface FileSystem {
   close(): Promise<void>;
 }
 
+/** What setattr(2)'s family may change; absent fields stay. Only `size` means something in this tree. */
+export interface AttributeChange {
+  /** New length in bytes: truncate(2), O_TRUNC. */
+  readonly size?: number;
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly mtimeNs?: bigint;
+  readonly atimeNs?: bigint;
+}
+
+/**
+ * The operations that change something: an extension that a file system may also implement. Without it, and on a
+ * read-only mount, a driver answers EROFS by itself.
+ */
+export interface WritableFileSystem extends FileSystem {
+  /** Make and open a file. Counts one lookup. `flags` as in `open`. */
+  create(
+    caller: Caller,
+    parent: Inode,
+    name: Name,
+    mode: number,
+    flags: number,
+  ): Promise<{ readonly entry: Entry; readonly opened: OpenedFile }>;
+  /** Take all of `data` at `position`; resolves to its length. `data` is the driver's and is reused afterwards. */
+  write(caller: Caller, handle: FileHandle, data: Uint8Array, position: number): Promise<number>;
+  /** `handle` is set for ftruncate(2) and friends. */
+  setattr(
+    caller: Caller,
+    inode: Inode,
+    change: AttributeChange,
+    handle: FileHandle | undefined,
+  ): Promise<{ readonly attributes: Attributes; readonly attrTtlMs: number }>;
+  /** close(2): resolves when the store has it. Called once for each descriptor that is closed. */
+  flush(caller: Caller, handle: FileHandle): Promise<void>;
+  /** fsync(2): resolves when the store has it, or the spool for content that is not finished. */
+  fsync(caller: Caller, handle: FileHandle): Promise<void>;
+  mkdir(caller: Caller, parent: Inode, name: Name, mode: number): Promise<Entry>;
+  unlink(caller: Caller, parent: Inode, name: Name): Promise<void>;
+  rmdir(caller: Caller, parent: Inode, name: Name): Promise<void>;
+  /** `flags` are renameat2(2)'s: RENAME_NOREPLACE is 1, others are refused with `invalid`. */
+  rename(
+    caller: Caller,
+    parent: Inode,
+    name: Name,
+    newParent: Inode,
+    newName: Name,
+    flags: number,
+  ): Promise<void>;
+  symlink(caller: Caller, parent: Inode, name: Name, target: Name): Promise<Entry>;
+  link(caller: Caller, inode: Inode, newParent: Inode, newName: Name): Promise<Entry>;
+  /** copy_file_range(2): resolves to bytes copied; `unsupported` makes the kernel copy by reading and writing. */
+  copyFileRange(
+    caller: Caller,
+    from: FileHandle,
+    fromPosition: number,
+    to: FileHandle,
+    toPosition: number,
+    length: number,
+  ): Promise<number>;
+}
+
+/** True when the file system takes writes. */
+export function isWritable(fileSystem: FileSystem): fileSystem is WritableFileSystem {
+  return typeof (fileSystem as Partial<WritableFileSystem>).create === 'function';
+}
+
 /** What a driver can tell the kernel. Never called from inside an operation (deadlock: fuse-limits.md P1). */
 export interface Notifier {
   /** The name may mean something else now: ask again at the next use. */
