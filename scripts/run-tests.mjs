@@ -3,6 +3,7 @@
 //   node scripts/run-tests.mjs                   every test
 //   node scripts/run-tests.mjs unit fault        only these folders of test/
 //   node scripts/run-tests.mjs unit/oci          only files whose path starts so
+//   node scripts/run-tests.mjs --test-reporter=spec …   words that start with -- go to node
 //
 // `node --test` on Node 20 does not expand globs, so the files are listed here.
 import { spawnSync } from 'node:child_process';
@@ -23,7 +24,9 @@ function testFiles(folder) {
   });
 }
 
-const wanted = process.argv.slice(2);
+const words = process.argv.slice(2);
+const flags = words.filter((word) => word.startsWith('--'));
+const wanted = words.filter((word) => !word.startsWith('--'));
 const files = testFiles(root)
   .filter((file) => wanted.length === 0 || wanted.some((prefix) => relative(root, file).startsWith(prefix)))
   .sort();
@@ -31,7 +34,7 @@ if (files.length === 0) {
   console.error(`run-tests: no test file matches ${wanted.join(' ') || 'anything; run npm run build first'}`);
   process.exit(2);
 }
-const result = spawnSync(process.execPath, ['--test', '--test-concurrency=2', ...files], {
+const result = spawnSync(process.execPath, ['--test', '--test-concurrency=2', ...flags, ...files], {
   stdio: 'inherit',
 });
 process.exit(result.status ?? 1);
