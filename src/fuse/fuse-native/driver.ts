@@ -6,12 +6,14 @@
  */
 import { access, constants } from 'node:fs/promises';
 import { ImgfsError } from '../../errors/imgfs-error.js';
-import type { FileSystem } from '../../vfs/file-system.js';
+import { isWritable, type FileSystem } from '../../vfs/file-system.js';
 import type { DriverAvailability, FuseDriver, MountOptions, MountSession } from '../driver.js';
 import { findMount } from '../mount-table.js';
 import { unmountPath } from '../unmount.js';
 import { assertLoadable, createLibfuseMount } from './binding.js';
-import { LibfuseBridge } from './operations.js';
+import { LibfuseBridge } from './bridge.js';
+import { readOperations } from './read-operations.js';
+import { refusedWriteOperations, writeOperations } from './write-operations.js';
 
 /** libfuse does not tell when somebody else unmounts: the mount table is read this often (a 5 KB file). */
 const mountTablePollMs = 1_000;
@@ -111,7 +113,12 @@ async function mount(
   options: MountOptions,
 ): Promise<MountSession> {
   const bridge = new LibfuseBridge(fileSystem, options);
-  const libfuse = createLibfuseMount(mountPoint, bridge.operations(), mountOptions(options));
+  const writes =
+    isWritable(fileSystem) && !options.readOnly
+      ? writeOperations(bridge, fileSystem)
+      : refusedWriteOperations();
+  const operations = { ...writes, ...readOperations(bridge) };
+  const libfuse = createLibfuseMount(mountPoint, operations, mountOptions(options));
   await new Promise<void>((resolve, reject) => {
     libfuse.mount((error) => (error === null ? resolve() : reject(error)));
   }).catch((error: unknown) => {

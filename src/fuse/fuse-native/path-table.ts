@@ -10,6 +10,7 @@ import {
   rootInode,
   type Attributes,
   type Caller,
+  type Entry,
   type FileSystem,
   type Inode,
 } from '../../vfs/file-system.js';
@@ -67,9 +68,21 @@ export class PathTable {
       this.#known.delete(path);
       throw new ImgfsError('not-found', `lookup ${path}: no such entry`, { path });
     }
-    const { inode } = entry.attributes;
-    this.#known.set(path, { inode, expiresAt: Date.now() + entry.entryTtlMs });
-    return { inode, attributes: entry.attributes };
+    this.learn(path, entry);
+    return { inode: entry.attributes.inode, attributes: entry.attributes };
+  }
+
+  /** Take over the lookup that `entry` counted: the path is known from now on. */
+  learn(path: string, entry: Entry): void {
+    this.#known.set(path, { inode: entry.attributes.inode, expiresAt: Date.now() + entry.entryTtlMs });
+  }
+
+  /** The path, and everything below it, means something else now. */
+  drop(path: string): void {
+    this.#known.delete(path);
+    const below = `${path}/`;
+    const gone = [...this.#known.keys()].filter((known) => known.startsWith(below));
+    for (const known of gone) this.#known.delete(known);
   }
 
   /** Give every lookup back. */
