@@ -1,0 +1,261 @@
+#include "layer-indexer.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace imgfs {
+
+namespace {
+
+// Output is looked at in pieces of this size: large enough to be cheap, small enough to stay in the second cache.
+constexpr size_t kOut = 128 * 1024;
+// What follows a start is kept until 32 KiB came out of it. A stream that needs more than this for it is hostile or
+// incompressible; then the whole window is kept.
+constexpr size_t kMaxWindowInput = 256 * 1024;
+// A member that is not longer than this is worth waiting for: its end needs no window.
+constexpr uint64_t kShortUnit = 256 * 1024;
+constexpr uint32_t kResumeVersion = 1;
+
+}  // namespace
+
+LayerIndexer::LayerIndexer(const IndexerOptions& options)
+    : options_(options), decoder_(makeDecoder(options.format, true)), hash_(options.algorithm) {
+  if (!decoder_) {
+    fail("libzstd could not be loaded");
+    return;
+  }
+  if (!decoder_->begin(start_, 0)) fail(decoder_->error());
+  openSpan(StartKind::fresh, 0);
+}
+
+bool LayerIndexer::fail(const std::string& reason) {
+  error_ = reason;
+  errorOffset_ = inTotal_;
+  return false;
+}
+
+size_t LayerIndexer::step(const uint8_t* data, size_t length, uint64_t outBudget, uint32_t entryBudget) {
+  static thread_local std::vector<uint8_t> buffer(kOut);
+  const uint8_t* in = data;
+  size_t inLength = length;
+  const uint64_t outStart = outTotal_;
+  for (;;) {
+    if (!error_.empty()) break;
+    if (outTotal_ - outStart >= outBudget || tar_.entryCount() >= entryBudget) break;
+    const uint8_t* before = in;
+    uint8_t* out = buffer.data();
+    size_t outLength = buffer.size();
+    if (options_.format == Format::plain) {
+      // Spans of a plain archive end exactly where they should.
+      outLength = std::min<uint64_t>(outLength, spanOut_ + options_.spanBytes - outTotal_);
+    }
+    const size_t room = outLength;
+    const Event event = decoder_->run(in, inLength, out, outLength);
+    if (!consume(before, static_cast<size_t>(in - before))) break;
+    if (!deliver(buffer.data(), room - outLength)) break;
+    if (event == Event::error) {
+      fail(decoder_->error());
+      break;
+    }
+    atEvent(event);
+    if (event == Event::none && in == before && outLength == room) break;
+  }
+  return static_cast<size_t>(in - data);
+}
+
+bool LayerIndexer::consume(const uint8_t* data, size_t length) {
+  if (length == 0) return true;
+  hash_.update(data, length);
+  SHA256_Update(&spanHash_, data, length);
+  if (windowOpen_) windowInput_.insert(windowInput_.end(), data, data + length);
+  inTotal_ += length;
+  lastByte_ = data[length - 1];
+  return true;
+}
+
+bool LayerIndexer::deliver(const uint8_t* data, size_t length) {
+  if (length == 0) return true;
+  spanCrc_ = static_cast<uint32_t>(crc32(spanCrc_, data, static_cast<uInt>(length)));
+  for (size_t done = 0; decodedFd_ >= 0 && done < length;) {
+    const ssize_t written = pwrite(decodedFd_, data + done, length - done, static_cast<off_t>(outTotal_ + done));
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      // The cache disk is full or broken: indexing goes on, the bytes are just not kept.
+      errorIsWrite_ = true;
+      decodedFd_ = -1;
+      break;
+    }
+    done += static_cast<size_t>(written);
+  }
+  outTotal_ += length;
+  const uint32_t before = tar_.entryCount();
+  const bool ok = tar_.feed(data, length);
+  entryTotal_ += tar_.entryCount() - before;
+  if (!ok) {
+    fail(tar_.error());
+    errorIsTar_ = true;
+    errorOffset_ = tar_.errorOffset();
+    return false;
+  }
+  if (windowOpen_ && (outTotal_ - spanOut_ >= kWindow || windowInput_.size() > kMaxWindowInput)) settleWindow();
+  return true;
+}
+
+void LayerIndexer::atEvent(Event event) {
+  const uint64_t length = outTotal_ - spanOut_;
+  if (length < options_.spanBytes) return;
+  if (options_.format == Format::plain || event == Event::boundary) {
+    closeSpan();
+    openSpan(StartKind::fresh, 0);
+    return;
+  }
+  if (event != Event::block) return;
+  if (decoder_->producedInUnit() < kShortUnit && length < 2 * options_.spanBytes) return;
+  const uint8_t bits = decoder_->bits();
+  std::vector<uint8_t> window = decoder_->window();
+  closeSpan();
+  start_.window.swap(window);
+  openSpan(StartKind::block, bits);
+}
+
+void LayerIndexer::openSpan(StartKind kind, uint8_t bits) {
+  start_.kind = kind;
+  start_.bits = bits;
+  if (kind == StartKind::fresh) start_.window.clear();
+  spanIn_ = inTotal_ - (bits > 0 ? 1 : 0);
+  spanOut_ = outTotal_;
+  spanCrc_ = static_cast<uint32_t>(crc32(0, nullptr, 0));
+  SHA256_Init(&spanHash_);
+  firstByte_ = bits > 0 ? lastByte_ : 0;
+  if (bits > 0) SHA256_Update(&spanHash_, &firstByte_, 1);
+  windowInput_.clear();
+  windowOpen_ = kind == StartKind::block && !start_.window.empty();
+  windowReferenced_ = false;
+  if (windowOpen_ && bits > 0) windowInput_.push_back(firstByte_);
+
+  resume_ = Resume();
+  resume_.in = static_cast<double>(spanIn_);
+  resume_.out = static_cast<double>(spanOut_);
+  resume_.kind = static_cast<uint8_t>(kind);
+  resume_.bits = bits;
+  resume_.firstByte = firstByte_;
+  resume_.window = start_.window;
+  ByteWriter tar(resume_.tar), hash(resume_.hash);
+  tar_.save(tar);
+  hash_.save(hash);
+  resume_.entries = entryTotal_;
+  resume_.spans = spanTotal_;
+}
+
+// Reduce the window of the span under way to what its data refers to.
+void LayerIndexer::settleWindow() {
+  if (!windowOpen_) return;
+  windowOpen_ = false;
+  windowReferenced_ = true;
+  if (windowInput_.size() <= kMaxWindowInput) {
+    windowReferenced_ = keepReferenced(start_.window, start_.bits, windowInput_);
+  }
+  windowInput_.clear();
+  windowInput_.shrink_to_fit();
+}
+
+void LayerIndexer::closeSpan() {
+  settleWindow();
+  SpanRecord record = {};
+  record.in = static_cast<double>(spanIn_);
+  record.inEnd = static_cast<double>(inTotal_);
+  record.out = static_cast<double>(spanOut_);
+  record.outEnd = static_cast<double>(outTotal_);
+  record.kind = static_cast<uint8_t>(start_.kind);
+  record.bits = start_.bits;
+  record.crc = spanCrc_;
+  SHA256_Final(record.sha256, &spanHash_);
+  if (start_.kind == StartKind::block && windowReferenced_) {
+    const std::vector<uint8_t> stored = deflateBytes(start_.window);
+    record.windowLength = static_cast<uint32_t>(start_.window.size());
+    record.windowStored = static_cast<uint32_t>(stored.size());
+    windows_.insert(windows_.end(), stored.begin(), stored.end());
+  }
+  ByteWriter(spans_).value(record);
+  ++spanTotal_;
+}
+
+bool LayerIndexer::finish() {
+  // What the decoder still holds: less than one block.
+  step(nullptr, 0, UINT64_MAX, UINT32_MAX);
+  if (!error_.empty()) return false;
+  if (!decoder_->atEnd()) return fail("blob breaks off inside its compressed stream");
+  if (!tar_.end()) {
+    fail(tar_.error());
+    errorIsTar_ = true;
+    errorOffset_ = tar_.errorOffset();
+    return false;
+  }
+  if (outTotal_ > spanOut_ || spanTotal_ == 0) closeSpan();
+  digest_ = hash_.finish();
+  return true;
+}
+
+std::vector<uint8_t> LayerIndexer::takeSpans() {
+  std::vector<uint8_t> taken;
+  taken.swap(spans_);
+  return taken;
+}
+
+std::vector<uint8_t> LayerIndexer::takeWindows() {
+  std::vector<uint8_t> taken;
+  taken.swap(windows_);
+  return taken;
+}
+
+std::vector<uint8_t> LayerIndexer::saved() const {
+  std::vector<uint8_t> bytes;
+  ByteWriter writer(bytes);
+  writer.value(kResumeVersion);
+  writer.value(static_cast<uint32_t>(sizeof(SHA512_CTX)));
+  writer.value(options_.format);
+  writer.value(options_.spanBytes);
+  writer.value(resume_.in);
+  writer.value(resume_.out);
+  writer.value(resume_.kind);
+  writer.value(resume_.bits);
+  writer.value(resume_.firstByte);
+  writer.value(resume_.entries);
+  writer.value(resume_.spans);
+  for (const auto* part : {&resume_.window, &resume_.tar, &resume_.hash}) {
+    writer.value(static_cast<uint32_t>(part->size()));
+    writer.raw(part->data(), part->size());
+  }
+  return bytes;
+}
+
+bool LayerIndexer::restore(const uint8_t* data, size_t length) {
+  ByteReader reader(data, length);
+  if (reader.value<uint32_t>() != kResumeVersion || reader.value<uint32_t>() != sizeof(SHA512_CTX)) return false;
+  if (reader.value<Format>() != options_.format || reader.value<uint64_t>() != options_.spanBytes) return false;
+  const auto in = static_cast<uint64_t>(reader.value<double>());
+  const auto out = static_cast<uint64_t>(reader.value<double>());
+  const auto kind = static_cast<StartKind>(reader.value<uint8_t>());
+  const auto bits = reader.value<uint8_t>();
+  const auto firstByte = reader.value<uint8_t>();
+  const auto entries = reader.value<uint64_t>();
+  const auto spans = reader.value<uint64_t>();
+  std::string window = reader.text(), tar = reader.text(), hash = reader.text();
+  if (!reader.ok() || bits > 7 || kind > StartKind::block || window.size() > kWindow) return false;
+  ByteReader tarReader(reinterpret_cast<const uint8_t*>(tar.data()), tar.size());
+  ByteReader hashReader(reinterpret_cast<const uint8_t*>(hash.data()), hash.size());
+  if (!tar_.restore(tarReader) || !hash_.restore(hashReader) || tar_.offset() != out) return false;
+  inTotal_ = in + (bits > 0 ? 1 : 0);
+  outTotal_ = out;
+  entryTotal_ = entries;
+  spanTotal_ = spans;
+  lastByte_ = firstByte;
+  start_.window.assign(window.begin(), window.end());
+  openSpan(kind, bits);
+  return decoder_->begin(start_, firstByte) || fail(decoder_->error());
+}
+
+}  // namespace imgfs

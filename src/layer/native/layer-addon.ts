@@ -1,0 +1,77 @@
+/** Types of what `native/src/layer-module.cc` exports, and the way to it. */
+import { loadAddon } from '../../addon/load-addon.js';
+
+/** How the bytes of a layer are packed. The numbers are those of `Format` in native/src/decoder.h. */
+export const layerFormats = ['plain', 'gzip', 'zstd'] as const;
+export type LayerFormat = (typeof layerFormats)[number];
+
+/** An index pass under way, held by the addon until it is garbage. */
+export type IndexerHandle = { readonly __brand: 'IndexerHandle' };
+
+/** What one step brought; the buffers belong to the receiver. */
+export interface IndexerStep {
+  /** Bytes of the input that were used; the rest must be given again. */
+  readonly consumed: number;
+  /** Bytes of the blob and of the decoded archive so far. */
+  readonly inTotal: number;
+  readonly outTotal: number;
+  /** Records as in `tar/entry-record.ts`. */
+  readonly entries: Uint8Array<ArrayBuffer>;
+  /** Records as in `index/span.ts`. */
+  readonly spans: Uint8Array<ArrayBuffer>;
+  /** Windows of these spans, one behind the other. */
+  readonly windows: Uint8Array<ArrayBuffer>;
+  /** Hex digest of the blob, after the last step. */
+  readonly digest: string;
+  /** Why the blob cannot be read on; empty when all is well. */
+  readonly error: string;
+  /** Where: in the decoded archive when `errorIsTar`, else in the blob. */
+  readonly errorOffset: number;
+  readonly errorIsTar: boolean;
+  /** Decoded bytes could not be written: nothing is kept from here on. */
+  readonly decodedLost: boolean;
+}
+
+/** Results of `readSpan`: `SpanResult` in native/src/span-reader.h. */
+export const spanResults = ['ok', 'wrongInput', 'wrongIndex', 'unsupported'] as const;
+
+export interface LayerAddon {
+  /** `format`: place in `layerFormats`; `algorithm`: 0 none, 1 sha256, 2 sha512. Throws without libzstd. */
+  createIndexer(format: number, algorithm: number, spanBytes: number): IndexerHandle;
+  /** Go on where `saveIndexer` was called. False when the state is not usable. */
+  restoreIndexer(handle: IndexerHandle, state: Uint8Array): boolean;
+  saveIndexer(handle: IndexerHandle): Uint8Array<ArrayBuffer>;
+  /** Write decoded bytes to this descriptor as well; -1 stops it. */
+  keepDecoded(handle: IndexerHandle, fd: number): void;
+  /**
+   * `input` must not change until the promise settles. `finish` is 1 with the last bytes: the pass ends when all of
+   * them were consumed.
+   */
+  stepIndexer(
+    handle: IndexerHandle,
+    input: Uint8Array,
+    outBudget: number,
+    entryBudget: number,
+    finish: number,
+  ): Promise<IndexerStep>;
+  /** Decode one span into `output`. The promise gives a place in `spanResults`. */
+  readSpan(
+    format: number,
+    kind: number,
+    bits: number,
+    input: Uint8Array,
+    window: Uint8Array,
+    windowLength: number,
+    output: Uint8Array,
+    sha256: Uint8Array,
+    crc: number,
+  ): Promise<number>;
+  hasZstd(): boolean;
+}
+
+/** The layer part of the addon, when there is an addon that has it. */
+export function layerAddon(): LayerAddon | undefined {
+  const { addon } = loadAddon();
+  const layer = addon?.layer as Partial<LayerAddon> | undefined;
+  return typeof layer?.createIndexer === 'function' ? (layer as LayerAddon) : undefined;
+}
