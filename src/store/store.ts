@@ -145,6 +145,8 @@ export interface PutManifestOptions extends CallOptions {
   readonly tags?: readonly string[];
   /** A child of an index: a layout gives it no entry of its own. */
   readonly child?: boolean;
+  /** Of the digest it is put under; default sha256. */
+  readonly algorithm?: DigestAlgorithm;
 }
 
 /** A store that can be added to. */

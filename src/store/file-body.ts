@@ -1,0 +1,99 @@
+/** A range of an open file as a {@link Body}. */
+import type { FileHandle } from 'node:fs/promises';
+import { ImgfsError } from '../errors/imgfs-error.js';
+import { fileError } from './file-error.js';
+import type { Body, ByteRange, CallOptions } from './store.js';
+
+/**
+ * Bytes per read. A read through libuv's pool costs about 50 µs besides copying (25 µs for 256 KiB at 10 GB/s), so
+ * this keeps the overhead near one third at memory speed, and 16 readers hold 4 MiB.
+ */
+const chunkBytes = 256 * 1024;
+
+export interface FileRegion {
+  readonly handle: FileHandle;
+  /** For messages. */
+  readonly path: string;
+  /** Where byte 0 of the blob is in the file. */
+  readonly offset: number;
+  /** Length of the blob in bytes. */
+  readonly size: number;
+  /** Called once, when the body ends or is cancelled. */
+  release(): Promise<void>;
+}
+
+/**
+ * Check a range against the size of a blob; none means all of it. The end is cut at the size, as servers do.
+ * @throws ImgfsError `invalid` when it begins behind the end or is empty.
+ */
+export function clipRange(range: ByteRange | undefined, size: number): ByteRange {
+  if (range === undefined) return { start: 0, end: size };
+  const { start, end } = range;
+  if (!Number.isSafeInteger(start) || start < 0 || end <= start || start >= size) {
+    throw new ImgfsError('invalid', `read bytes ${start} to ${end}: the blob has ${size} bytes`);
+  }
+  return { start, end: Math.min(end, size) };
+}
+
+/** Stream `range` of the region. The region is released at the end, on failure and by `cancel`. */
+export function fileBody(region: FileRegion, range: ByteRange, options: CallOptions = {}): Body {
+  let released: Promise<void> | undefined;
+  let cancelled = false;
+  const release = (): Promise<void> => (released ??= region.release());
+  return {
+    start: range.start,
+    end: range.end,
+    totalSize: region.size,
+    chunks: readChunks(region, range, options.signal, () => cancelled, release),
+    cancel: () => {
+      cancelled = true;
+      // A failed close of a file opened for reading loses nothing.
+      release().catch(() => undefined);
+    },
+  };
+}
+
+async function* readChunks(
+  { handle, path, offset, size }: FileRegion,
+  range: ByteRange,
+  signal: AbortSignal | undefined,
+  isCancelled: () => boolean,
+  release: () => Promise<void>,
+): AsyncGenerator<Uint8Array> {
+  try {
+    for (let at = range.start; at < range.end;) {
+      if (isCancelled() || signal?.aborted === true) {
+        throw new ImgfsError('interrupted', `read ${path}: given up at byte ${at}`, { path });
+      }
+      const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, range.end - at));
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset + at);
+      if (bytesRead === 0) {
+        throw new ImgfsError('stale', `read ${path}: it ends at byte ${at} of ${size}`, {
+          path,
+          hint: 'something cut the file while it was read: check who writes to the store',
+        });
+      }
+      at += bytesRead;
+      yield bytesRead === buffer.length ? buffer : buffer.subarray(0, bytesRead);
+    }
+  } catch (error) {
+    throw isCancelled()
+      ? new ImgfsError('interrupted', `read ${path}: given up`, { path, cause: error })
+      : fileError(error, 'read', path);
+  } finally {
+    await release();
+  }
+}
+
+/** A body of bytes that are in memory. */
+export function memoryBody(bytes: Uint8Array, range: ByteRange): Body {
+  return {
+    start: range.start,
+    end: range.end,
+    totalSize: bytes.length,
+    chunks: (async function* once() {
+      if (range.end > range.start) yield bytes.subarray(range.start, range.end);
+    })(),
+    cancel: () => undefined,
+  };
+}
