@@ -37,7 +37,8 @@ function describe(digest: Digest, stored: StoredManifest, subject: string): obje
   };
 }
 
-function referrersOf(repository: Repository | undefined, subject: string): object[] {
+/** Descriptors of all manifests whose subject is that digest, in order of arrival. */
+export function referrersOf(repository: Repository | undefined, subject: string): object[] {
   return [...(repository?.manifests ?? [])].flatMap(
     ([digest, stored]) => describe(digest, stored, subject) ?? [],
   );

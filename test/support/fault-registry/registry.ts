@@ -191,8 +191,11 @@ export async function startFaultRegistry(options: FaultRegistryOptions = {}): Pr
         content.blobs.set(descriptor.digest, bytesContent(bytes));
         ensureRepository(content, repository).blobs.add(descriptor.digest);
       }
-      for (const { bytes, descriptor } of image.manifests) {
-        putManifest(repository, bytes, descriptor.mediaType);
+      for (const {
+        bytes,
+        descriptor: { digest, mediaType },
+      } of image.manifests) {
+        ensureRepository(content, repository).manifests.set(digest, { bytes, mediaType });
       }
       if (tag !== undefined) ensureRepository(content, repository).tags.set(tag, image.descriptor.digest);
       return image.descriptor;
