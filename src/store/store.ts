@@ -23,9 +23,14 @@ export type TransportName =
   | 'tarball'
   | 'sif';
 
+/** Someone waits for it, or it is read in advance: prefetches never hold up what someone waits for. */
+export type RequestPriority = 'interactive' | 'prefetch';
+
 /** Every call can be cancelled and has a deadline of its own besides. */
 export interface CallOptions {
   readonly signal?: AbortSignal;
+  /** Default: `interactive`. */
+  readonly priority?: RequestPriority;
 }
 
 /** One image of a store. A digest wins over a tag. */
