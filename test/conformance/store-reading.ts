@@ -79,12 +79,14 @@ function resolvingTests(factory: StoreFactory): void {
     for (const name of ['../etc', '/', 'a//b', 'A', 'a/../b', 'a?b', '\n']) {
       await rejectsWith(store.resolve({ repository: name, tag: 'v1' }), ...codes);
     }
+    // Not a digest in spite of its type: a defect of the caller, which must not reach the disk or the network.
     const bad = '../../../../etc/passwd' as Digest;
-    await rejectsWith(store.resolve({ repository, digest: bad }), ...codes);
+    await rejectsWith(store.resolve({ repository, digest: bad }), ...codes, 'internal');
     const descriptor = { mediaType: mediaTypes.octetStream, digest: bad, size: 10 };
     await rejectsWith(
       store.fetch(repository, descriptor).then((body) => readBody(body)),
       ...codes,
+      'internal',
     );
   });
 }

@@ -1,5 +1,5 @@
 /** Writes built images as an OCI image layout directory (image-spec image-layout.md), for tests to read. */
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { digestAlgorithm, digestHex } from '../../src/oci/digest.js';
 import { mediaTypes } from '../../src/oci/media-type.js';
@@ -25,17 +25,33 @@ export async function writeLayout(directory: string, entries: readonly LayoutEnt
   for (const { image } of entries) {
     for (const blob of [...image.blobs, ...image.manifests]) await writeBlob(directory, blob);
   }
-  const manifests = entries.map(({ image, name, annotations }) => {
-    const all = {
-      ...annotations,
-      ...(name === undefined ? {} : { 'org.opencontainers.image.ref.name': name }),
-    };
-    return descriptorJson({
-      ...image.descriptor,
-      ...(Object.keys(all).length === 0 ? {} : { annotations: all }),
-    });
-  });
-  const index = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests };
   await writeFile(join(directory, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
+  await writeIndex(directory, entries.map(indexEntry));
+}
+
+/** Add one image to a layout that {@link writeLayout} made; a name moves as a tag does. */
+export async function addToLayout(directory: string, entry: LayoutEntry): Promise<void> {
+  for (const blob of [...entry.image.blobs, ...entry.image.manifests]) await writeBlob(directory, blob);
+  const before = JSON.parse(await readFile(join(directory, 'index.json'), 'utf8')) as {
+    manifests: { annotations?: Record<string, string> }[];
+  };
+  const kept = before.manifests.filter(
+    (item) => entry.name === undefined || item.annotations?.[refName] !== entry.name,
+  );
+  await writeIndex(directory, [...kept, indexEntry(entry)]);
+}
+
+const refName = 'org.opencontainers.image.ref.name';
+
+function indexEntry({ image, name, annotations }: LayoutEntry): Record<string, unknown> {
+  const all = { ...annotations, ...(name === undefined ? {} : { [refName]: name }) };
+  return descriptorJson({
+    ...image.descriptor,
+    ...(Object.keys(all).length === 0 ? {} : { annotations: all }),
+  });
+}
+
+async function writeIndex(directory: string, manifests: readonly object[]): Promise<void> {
+  const index = { schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests };
   await writeFile(join(directory, 'index.json'), JSON.stringify(index));
 }

@@ -14,6 +14,7 @@ import { isForeignLayer, manifestKind } from '../../oci/media-type.js';
 import { parseManifest } from '../../oci/parse-manifest.js';
 import type { Platform } from '../../oci/platform.js';
 import { isTag } from '../../oci/reference.js';
+import { checkSignal } from '../check-signal.js';
 import { fileError, fsErrorCode } from '../file-error.js';
 import {
   removeOldUploads,
@@ -101,7 +102,8 @@ export class LayoutStore
     };
   }
 
-  async resolve(target: Target): Promise<Resolved> {
+  async resolve(target: Target, options?: CallOptions): Promise<Resolved> {
+    checkSignal(options, 'resolve');
     const table = await this.index.table();
     if (target.digest === undefined) return { descriptor: table.resolve(target, this.options.platform) };
     const entry = table.byDigestOf(target.digest);
@@ -118,7 +120,8 @@ export class LayoutStore
     return { descriptor: { mediaType, digest, size: bytes.length }, bytes };
   }
 
-  fetch(_repository: string, descriptor: Descriptor, options?: FetchOptions): Promise<Body> {
+  async fetch(_repository: string, descriptor: Descriptor, options?: FetchOptions): Promise<Body> {
+    checkSignal(options, 'fetch');
     return this.blobs.fetch(descriptor, options);
   }
 
@@ -130,24 +133,30 @@ export class LayoutStore
     return (await this.index.table()).entries;
   }
 
-  async *repositories({ last }: ListOptions = {}): AsyncGenerator<string> {
+  async *repositories(options: ListOptions = {}): AsyncGenerator<string> {
+    checkSignal(options, 'list repositories');
+    const { last } = options;
     yield* (await this.index.table()).repositories().filter((name) => last === undefined || name > last);
   }
 
-  async *tags(repository: string, { last }: ListOptions = {}): AsyncGenerator<string> {
+  async *tags(repository: string, options: ListOptions = {}): AsyncGenerator<string> {
+    checkSignal(options, 'list tags');
+    const { last } = options;
     yield* (await this.index.table()).tags(repository).filter((tag) => last === undefined || tag > last);
   }
 
-  statBlob(_repository: string, digest: Digest): Promise<Descriptor> {
+  async statBlob(_repository: string, digest: Digest, options?: CallOptions): Promise<Descriptor> {
+    checkSignal(options, 'stat blob');
     return this.blobs.stat(digest);
   }
 
   async *referrers(
     _repository: string,
     subject: Digest,
-    { artifactType }: ReferrersOptions = {},
+    options: ReferrersOptions = {},
   ): AsyncGenerator<Descriptor> {
-    yield* this.referrersIndex.find(await this.index.table(), subject, artifactType);
+    checkSignal(options, 'list referrers');
+    yield* this.referrersIndex.find(await this.index.table(), subject, options.artifactType);
   }
 
   async startUpload(_repository: string, options: UploadOptions = {}): Promise<BlobUpload> {
