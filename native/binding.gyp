@@ -36,6 +36,12 @@
         "-Wno-cast-function-type"
       ],
       "ldflags": ["-Wl,-z,relro,-z,now"]
+    },
+    {
+      "target_name": "imgfs-watchdog",
+      "type": "executable",
+      "sources": ["src/fuse/watchdog.cc"],
+      "cflags_cc": ["-std=c++17", "-Os", "-Wall", "-Wextra"]
     }
   ]
 }

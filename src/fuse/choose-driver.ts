@@ -17,6 +17,10 @@ export interface ChosenDriver {
 /** The drivers, best first; each module is loaded only when it is looked at. */
 const drivers: readonly { readonly name: FuseDriver['name']; readonly load: () => Promise<FuseDriver> }[] = [
   {
+    name: 'native',
+    load: async () => (await import('./native/driver.js')).nativeDriver,
+  },
+  {
     name: 'fuse-native',
     load: async () => (await import('./fuse-native/driver.js')).fuseNativeDriver,
   },

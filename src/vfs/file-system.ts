@@ -109,6 +109,9 @@ export interface OpenedDirectory {
   readonly handle: FileHandle;
   /** The listing cannot change: the kernel may keep it. */
   readonly keepCache: boolean;
+  /** With `keepCache`: a name that the listing lacks does not exist, so a driver that has read all of it answers
+   *  lookups by itself. False where names can be looked up that are not listed. */
+  readonly complete?: boolean;
 }
 
 export interface FileSystemStatistics {

@@ -12,7 +12,7 @@ namespace imgfs::fuse {
 
 // Kinds below kJobFill are opcodes of the wire.
 constexpr uint32_t kJobFill = 1000;    // id, a: handle, b: begin, c: end
-constexpr uint32_t kJobAbort = 1001;   // a: id of the job nobody waits for any more
+constexpr uint32_t kJobAbort = 1001;   // a: id nobody waits for any more, b: 1 when it is a fill's, c: errno
 constexpr uint32_t kJobReady = 1002;   // a: protocol minor, b: 1 with passthrough
 constexpr uint32_t kJobClosed = 1003;  // a: errno, 0 after an ordinary unmount
 

@@ -59,8 +59,10 @@ int Server::finishOpen(uint64_t unique, uint64_t fh, const Handle& handle, bool 
   OpenOut out{};
   out.fh = fh;
   // FLUSH has nothing to do for a file that cannot be written.
-  out.openFlags = kOpenNoFlush | (keepCache ? kOpenKeepCache : 0);
+  out.openFlags = kOpenNoFlush;
   if (handle.mode == OpenMode::kDirect) out.openFlags |= kOpenDirectIo;
+  // Together with passthrough the kernel refuses KEEP_CACHE (fs/fuse/iomode.c, FOPEN_PASSTHROUGH_MASK).
+  if (handle.mode != OpenMode::kPassthrough && keepCache) out.openFlags |= kOpenKeepCache;
   if (handle.mode == OpenMode::kPassthrough) {
     out.openFlags |= kOpenPassthrough;
     Lock lock(mutex_);
@@ -322,7 +324,7 @@ void Server::startFills(Backing& backing, const std::shared_ptr<Backing>& shared
 }
 
 // A waiter gave up. Fills that nobody waits for any more are called off.
-void Server::unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId) {
+void Server::unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId, int error) {
   auto& waiters = backing->waiters;
   waiters.erase(std::remove_if(waiters.begin(), waiters.end(), [&](auto& w) { return w.pendingId == pendingId; }),
                 waiters.end());
@@ -336,7 +338,8 @@ void Server::unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId)
     Job job;
     job.kind = kJobAbort;
     job.a = fill->id;
-    job.b = 1;  // of the fills' numbering
+    job.b = 1;
+    job.c = static_cast<uint64_t>(error);
     jobs_.push(std::move(job));
     fills_.erase(fill->id);
     fill = fills.erase(fill);

@@ -252,11 +252,12 @@ void Server::cancel(uint64_t id, int error) {
     Lock lock(mutex_);
     if (!pending_.take(id, request)) return;
     if (request.parkedOn) {
-      unpark(request.parkedOn, id);
+      unpark(request.parkedOn, id, error);
     } else {
       Job job;
       job.kind = kJobAbort;
       job.a = id;
+      job.c = static_cast<uint64_t>(error);
       jobs_.push(std::move(job));
     }
   }

@@ -199,7 +199,7 @@ class Server {
   bool readBacked(const Backing& backing, uint64_t unique, Range range, Scratch& scratch);
   void park(Lock& lock, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script);
   void startFills(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);
-  void unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId);
+  void unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId, int error);
   std::shared_ptr<Backing> backingFor(uint64_t nodeid, const OpenAnswer& answer);
   std::shared_ptr<OpenFd> ownFd(int fd, dev_t device, ino_t inode);
   OpenMode chooseMode(uint64_t nodeid, const std::shared_ptr<Backing>& backing, bool keepCache, bool directIo);

@@ -1,0 +1,113 @@
+/** The addon's FUSE part as TypeScript sees it (native/src/fuse/binding.cc). */
+import { loadAddon } from '../../addon/load-addon.js';
+
+/** What one call delivers: nobody waited any more, delivered, or delivered and our handle is not needed any more. */
+export const delivery = { gone: 0, delivered: 1, adopted: 2 } as const;
+
+/** Flags of `replyOpen` and `replyOpendir`; `complete` also of `fillDone`. */
+export const openFlags = { keepCache: 1, directIo: 2, complete: 4 } as const;
+
+/** Flag of `fillDone`: the range cannot be kept on disk, ask for its bytes with `read`. */
+export const fillUseRead = 1;
+
+/** Sizes of the shared buffers, as in binding.cc. */
+export const batchWords = 128 * 12;
+export const batchNameBytes = 128 * 256;
+
+/** What mounting came to: an open `/dev/fuse`, or the step that failed with its errno and what the helper said. */
+export interface AddonMountResult {
+  readonly fd: number;
+  readonly error: number;
+  readonly step: string;
+  readonly output: string;
+}
+
+export interface AddonMountOptions {
+  /** Absolute path without symbolic links. */
+  readonly mountPoint: string;
+  readonly fsName: string;
+  /** Path of fusermount3; empty for mount(2). */
+  readonly helper: string;
+  readonly readOnly: boolean;
+  readonly allowOther: boolean;
+  /** Largest READ in bytes. */
+  readonly maxRead: number;
+}
+
+export interface AddonSessionOptions {
+  readonly mountPoint: string;
+  readonly helper: string;
+  /** The open device; the session owns it from now on. */
+  readonly fd: number;
+  readonly readers: number;
+  readonly operationTimeoutMs: number;
+  readonly maxRead: number;
+  readonly passthrough: boolean;
+  /** False: everything that changes something is answered EROFS without asking. */
+  readonly writable: boolean;
+  /** Receives jobs: `batchWords` numbers and, over the same memory, the cookies. */
+  readonly words: ArrayBuffer;
+  readonly names: Uint8Array;
+  /** Written before `replyEntry`, `replyAttributes` and `putAttributes`. */
+  readonly packed: Uint8Array;
+  /** `count` jobs lie in `words`. */
+  readonly onBatch: (count: number) => void;
+}
+
+/** Answers carry the job's id; false, or `delivery.gone`: nobody waits any more, undo what the answer gave. */
+export interface AddonSession {
+  replyError(id: number, errno: number): boolean;
+  replyEntry(id: number): boolean;
+  replyNegative(id: number, ttlMs: number): boolean;
+  replyAttributes(id: number): boolean;
+  replyBytes(id: number, bytes: Uint8Array, length: number): boolean;
+  replyStatfs(
+    id: number,
+    blockSize: number,
+    blocks: number,
+    blocksFree: number,
+    files: number,
+    maxNameLength: number,
+  ): boolean;
+  /** `fd` is -1 without a backing file; `present` holds pairs of start and end. */
+  replyOpen(
+    id: number,
+    handle: number,
+    flags: number,
+    fd: number,
+    baseOffset: number,
+    present: Float64Array,
+  ): number;
+  replyOpendir(id: number, handle: number, flags: number): boolean;
+  replyReaddir(id: number, page: Uint8Array, length: number, end: boolean): boolean;
+  fillDone(fillId: number, errno: number, flags: number, present: Float64Array): void;
+  putAttributes(): void;
+  /** `name` is a string of bytes (latin1). */
+  expireEntry(parent: number, name: string): void;
+  expireAttributes(inode: number): void;
+  statistics(): Record<string, number>;
+  /** Start the threads. */
+  run(): void;
+  /** Fail what waits and end the threads; the job `closed` follows. */
+  stop(): void;
+  /** Free everything. Resolves to false when threads are stuck in the kernel and were left alone. */
+  close(): Promise<boolean>;
+}
+
+export interface AddonFuse {
+  mount(options: AddonMountOptions): Promise<AddonMountResult>;
+  unmount(
+    mountPoint: string,
+    helper: string,
+    lazy: boolean,
+  ): Promise<{ readonly error: number; readonly output: string }>;
+  start(options: AddonSessionOptions): AddonSession;
+}
+
+/** The addon's FUSE part, or why there is none. */
+export function loadAddonFuse():
+  { readonly fuse: AddonFuse } | { readonly fuse: undefined; readonly reason: string } {
+  const loaded = loadAddon();
+  if (loaded.addon === undefined) return { fuse: undefined, reason: loaded.reason };
+  return { fuse: loaded.addon.fuse as AddonFuse };
+}

@@ -1,0 +1,107 @@
+/** The tree that driver tests mount: one node for each thing that a driver can get wrong. */
+import { createHash } from 'node:crypto';
+import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ImgfsError } from '../../src/errors/imgfs-error.js';
+import type { ByteRange } from '../../src/store/store.js';
+import { nameFromText } from '../../src/vfs/name.js';
+import { MemoryFileSystem } from './memory-file-system.js';
+
+export const bigBytes = 8 * 1024 * 1024 + 123;
+export const sparseBytes = 16 * 1024 * 1024 + 777;
+export const sparseBase = 1_000_000;
+export const manyEntries = 100_000;
+
+/** Byte `position` of the pattern: differs between neighbouring blocks of any size. */
+function patternBlock(block: number): Buffer {
+  return createHash('sha512').update(`block ${block}`).digest();
+}
+
+/** Bytes [start, end) of an endless pattern. */
+export function pattern(start: number, end: number): Buffer {
+  const out = Buffer.alloc(end - start);
+  for (let block = Math.floor(start / 64); block * 64 < end; block += 1) {
+    const bytes = patternBlock(block);
+    const from = Math.max(start, block * 64);
+    const to = Math.min(end, block * 64 + 64);
+    bytes.copy(out, from - start, from - block * 64, to - block * 64);
+  }
+  return out;
+}
+
+async function patternOf(range: ByteRange): Promise<Uint8Array> {
+  await sleep(1);
+  return pattern(range.start, range.end);
+}
+
+export function sampleTree(scratch: string): { fileSystem: MemoryFileSystem; log: string[] } {
+  mkdirSync(scratch, { recursive: true });
+  const log: string[] = [];
+  const fileSystem = new MemoryFileSystem({ negativeTtlMs: 0 });
+  const { root } = fileSystem;
+  const big = join(scratch, 'big');
+  writeFileSync(big, pattern(0, bigBytes));
+  const sparse = join(scratch, 'sparse');
+  writeFileSync(sparse, '');
+  truncateSync(sparse, sparseBase + sparseBytes);
+
+  fileSystem
+    .addFile(root, 'hello', 'hello world\n')
+    .xattrs.set(nameFromText('user.oci.digest'), Buffer.from('sha256:1'));
+  fileSystem.addFile(root, 'empty', '');
+  fileSystem.addFile(root, 'plain', pattern(0, 300_000));
+  fileSystem.addFile(root, 'bytes-\u00ff', 'latin');
+  const tag = fileSystem.addFile(root, 'tag', 'old');
+  tag.keepCache = false;
+  const made = fileSystem.addFile(root, 'made', 'made anew');
+  made.directIo = true;
+  made.size = 0;
+  fileSystem.addLink(root, 'link', 'hello');
+  fileSystem.addBacked(root, 'big', big, bigBytes);
+  // A part of a file on disk, as an entry of a decoded layer is.
+  fileSystem.addBacked(root, 'part', big, 100_000, 4096);
+  fileSystem.addSparse(root, 'sparse', sparse, sparseBytes, patternOf, sparseBase);
+
+  const slow = fileSystem.addFile(root, 'slow', 'slow content');
+  slow.delayMs = 60_000;
+  const slowDirectory = fileSystem.addDirectory(root, 'slow-dir');
+  fileSystem.addFile(slowDirectory, 'file', 'x').delayMs = 60_000;
+  const stuck = join(scratch, 'stuck');
+  writeFileSync(stuck, '');
+  truncateSync(stuck, 1_000_000);
+  fileSystem.addSparse(root, 'stuck', stuck, 1_000_000, async (_range, signal) => {
+    await sleep(60_000, undefined, { signal });
+    return Buffer.alloc(0);
+  });
+  const full = join(scratch, 'full');
+  writeFileSync(full, '');
+  truncateSync(full, 1_000_000);
+  const fullFile = fileSystem.addSparse(root, 'cache-full', full, 1_000_000, () =>
+    Promise.reject(new ImgfsError('cache-full', 'the cache disk is full')),
+  );
+  fullFile.content = pattern(0, 1_000_000);
+  const broken = join(scratch, 'broken');
+  writeFileSync(broken, '');
+  truncateSync(broken, 1_000_000);
+  fileSystem.addSparse(root, 'broken', broken, 1_000_000, () =>
+    Promise.reject(new ImgfsError('integrity', 'the digest does not match')),
+  );
+
+  const throwing = fileSystem.addDirectory(root, 'throws');
+  fileSystem.addFile(throwing, 'type-error', '').failure = new TypeError('a defect');
+  fileSystem.addFile(throwing, 'denied', '').failure = new ImgfsError('denied', 'refused by the registry');
+  fileSystem.addFile(throwing, 'late', '').failure = new ImgfsError('timeout', 'no answer');
+
+  const many = fileSystem.addDirectory(root, 'many');
+  many.complete = true;
+  for (let i = 0; i < manyEntries; i += 1) fileSystem.addFile(many, `file-${i}`, '');
+  const fixed = fileSystem.addDirectory(root, 'fixed');
+  fixed.complete = true;
+  for (let i = 0; i < 50; i += 1) fileSystem.addFile(fixed, `f${i}`, `content ${i}`);
+  fileSystem.addLink(fixed, 'link', 'f1');
+  const deep = fileSystem.addDirectory(fixed, 'deep');
+  deep.complete = true;
+  fileSystem.addFile(deep, 'x', 'deep x');
+  return { fileSystem, log };
+}
