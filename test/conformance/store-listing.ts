@@ -15,7 +15,9 @@ export function listingTests(factory: StoreFactory, options: StoreSuiteOptions):
   if (features.includes('tags') && several) tagTests(factory);
   if (features.includes('repositories')) repositoryTests(factory);
   if (features.includes('statBlob')) statTests(factory);
-  if (features.includes('referrers') && several) referrersTests(factory);
+  if (!features.includes('referrers') || !several) return;
+  if (options.referrersFromBehind !== false) referrersTests(factory);
+  noReferrersTests(factory);
 }
 
 function tagTests(factory: StoreFactory): void {
@@ -114,7 +116,9 @@ function referrersTests(factory: StoreFactory): void {
       [artifacts[0]?.descriptor.digest],
     );
   });
+}
 
+function noReferrersTests(factory: StoreFactory): void {
   void test('nothing refers to what nothing refers to', deadline, async (t) => {
     const fixture = await factory(t);
     const { store, repository } = fixture;

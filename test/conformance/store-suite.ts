@@ -42,6 +42,8 @@ export interface StoreSuiteOptions {
   readonly otherAlgorithms?: boolean;
   /** A tag can be deleted and leave its manifest. Default true. */
   readonly untag?: boolean;
+  /** Referrers are found that came without the store's help. Default true. */
+  readonly referrersFromBehind?: boolean;
   /** Uploads go on in another process by their resume token. Default true. */
   readonly resume?: boolean;
   /** `mountBlob` moves no bytes and says so; false where it always refuses. Default true. */

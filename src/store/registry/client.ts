@@ -2,6 +2,7 @@
  * Requests to one registry: endpoints in order, authentication, redirects, pacing, retries. What is asked is the
  * business of the files beside this one; here is only how it is asked.
  */
+import { setMaxListeners } from 'node:events';
 import { LRUCache } from 'lru-cache';
 import { ImgfsError, isImgfsError, toImgfsError, type ErrorContext } from '../../errors/imgfs-error.js';
 import { createLogger } from '../../observe/log.js';
@@ -104,6 +105,8 @@ export class RegistryClient {
     this.options = options;
     this.#deps = deps;
     this.#agents = new Agents(options, (url) => deps.endpoints.proxyFor(url));
+    // Every request under way listens to it: many listeners are no leak.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   /** Endpoints for a repository that can do `capability`, in order. @throws ImgfsError `unsupported` for none. */
