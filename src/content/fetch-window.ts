@@ -1,0 +1,276 @@
+/**
+ * One transfer of a range of a blob: asks the store, follows the body, goes on where it broke.
+ *
+ * Bytes are handed over in batches: while one batch is being written, the next gathers, and when that is full
+ * the network waits. So memory is bounded, and a fast stream needs one system call for each MiB.
+ */
+import { ImgfsError, toImgfsError } from '../errors/imgfs-error.js';
+import { isRetryable } from '../errors/errno.js';
+import type { Body } from '../store/store.js';
+import type { BlobSource } from './content.js';
+import { fetchRequests, fetchResumes, fetchedBytes } from './content-metrics.js';
+import { abortError, checkSignal, pause } from './waiting.js';
+
+/** 16 chunks of 64 KiB: 1 ms of a 1 GB/s stream, so that a system call of 20 µs is 2 % of it. */
+const batchBytes = 1 << 20;
+/** A body may be chopped into tiny chunks: their number is bounded as well (IOV_MAX). */
+const batchChunks = 1024;
+/** Resuming is free of harm while it gets on; a transfer that gets nowhere is tried twice. */
+const maxResumes = 8;
+const resumeDelayMs = 100;
+
+/** Takes what arrives. */
+export interface WindowSink {
+  /** Size of the blob in bytes. */
+  readonly size: number;
+  /** Called once before the first request: make room. May move the window's end nearer. */
+  prepare(window: FetchWindow): Promise<void>;
+  /** Keep bytes; resolves when they can be read. Calls for one window do not overlap. */
+  accept(
+    window: FetchWindow,
+    position: number,
+    buffers: readonly Uint8Array[],
+    bytes: number,
+  ): Promise<void>;
+  /** Called once when nothing more will come. */
+  ended(window: FetchWindow): void;
+}
+
+export class FetchWindow {
+  readonly source: BlobSource;
+  /** Where it starts and ends; a server that ignores the range widens both. */
+  start: number;
+  end: number;
+  /** Everything before was handed to the sink. */
+  position: number;
+  /** Settles when nothing more will come; never rejects. */
+  readonly finished: Promise<void>;
+  /** Why it ended early. */
+  error: ImgfsError | undefined;
+  done = false;
+  /** Readers that wait for bytes of it. */
+  waiters = 0;
+  /** Its bytes cannot be kept on disk: they go through memory. */
+  throughMemory = false;
+  readonly #sink: WindowSink;
+  readonly #controller = new AbortController();
+
+  constructor(sink: WindowSink, source: BlobSource, start: number, end: number) {
+    this.#sink = sink;
+    this.source = source;
+    this.start = start;
+    this.end = end;
+    this.position = start;
+    this.finished = this.#run();
+  }
+
+  /** Whether it is going to bring the byte at `position`. */
+  covers(position: number): boolean {
+    return !this.done && !this.cancelled && position >= this.start && position < this.end;
+  }
+
+  get cancelled(): boolean {
+    return this.#controller.signal.aborted;
+  }
+
+  /** Stop. What arrived is kept. */
+  cancel(): void {
+    this.#controller.abort();
+  }
+
+  async #run(): Promise<void> {
+    try {
+      // The constructor's caller gets to see the window first.
+      await Promise.resolve();
+      await this.#sink.prepare(this);
+      await this.#transferAll();
+    } catch (error) {
+      this.error = this.#controller.signal.aborted ? abortError(this.#controller.signal) : toImgfsError(error);
+    } finally {
+      this.done = true;
+      this.#sink.ended(this);
+    }
+  }
+
+  async #transferAll(): Promise<void> {
+    let fruitless = 0;
+    for (let attempt = 0; this.position < this.end; attempt += 1) {
+      const before = this.position;
+      try {
+        await this.#transfer();
+      } catch (error) {
+        checkSignal(this.#controller.signal);
+        fruitless = this.position > before ? 0 : fruitless + 1;
+        if (fruitless > 1 || attempt >= maxResumes || !isRetryable(error, true)) throw error;
+        fetchResumes.add();
+        await pause(resumeDelayMs, this.#controller.signal);
+      }
+    }
+  }
+
+  async #transfer(): Promise<void> {
+    const { signal } = this.#controller;
+    checkSignal(signal);
+    fetchRequests.add();
+    const { store, repository, descriptor } = this.source;
+    const whole = this.position === 0 && this.end === this.#sink.size;
+    const range = whole ? {} : { range: { start: this.position, end: this.end } };
+    const body = await store.fetch(repository, descriptor, { signal, ...range });
+    const onAbort = (): void => body.cancel();
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      checkSignal(signal);
+      this.#checkBody(body);
+      await this.#drain(body);
+    } catch (error) {
+      body.cancel();
+      throw error;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #error(code: 'protocol' | 'integrity', cause: string, hint: string): ImgfsError {
+    const { store, descriptor } = this.source;
+    return new ImgfsError(code, `fetch blob ${descriptor.digest} from ${store.id}: ${cause}`, {
+      operation: 'fetch blob',
+      digest: descriptor.digest,
+      hint,
+    });
+  }
+
+  #checkBody(body: Body): void {
+    const { size } = this.#sink;
+    const promised = body.totalSize ?? (body.end !== undefined && body.end > size ? body.end : size);
+    if (promised !== size) {
+      throw this.#error(
+        'integrity',
+        `the descriptor says ${size} bytes, the server says ${promised}`,
+        'the manifest or the server is wrong: compare the descriptor with the blob in the registry',
+      );
+    }
+    if (body.start > this.position) {
+      throw this.#error(
+        'protocol',
+        `asked for bytes from ${this.position}, the answer starts at ${body.start}`,
+        'a proxy or the registry handles ranges wrongly',
+      );
+    }
+    // A server that sends everything from the beginning sends it once: take it all, also what nobody asked for.
+    if (body.start < this.position && body.start < this.start) this.start = body.start;
+    if (body.start === 0 && this.position > 0) this.end = size;
+  }
+
+  async #drain(body: Body): Promise<void> {
+    const { signal } = this.#controller;
+    const batch = new Batch(this, this.#sink, body.start, (position) => {
+      if (position > this.position) this.position = position;
+    });
+    let arrived = body.start;
+    try {
+      for await (const chunk of body.chunks) {
+        checkSignal(signal);
+        if (chunk.length === 0) continue;
+        arrived += chunk.length;
+        fetchedBytes.add(chunk.length);
+        if (arrived > this.#sink.size) throw this.#tooLong();
+        const room = this.end - (arrived - chunk.length);
+        if (room > 0) await batch.add(room < chunk.length ? chunk.subarray(0, room) : chunk);
+        // At the exact end, wait for the body's own end: cancelling it would cost the connection.
+        if (arrived > this.end || (arrived === this.end && (body.end ?? this.end) > this.end)) {
+          body.cancel();
+          break;
+        }
+      }
+    } finally {
+      // Also when the body broke: what arrived is kept.
+      await batch.end();
+    }
+    if (arrived < this.end) {
+      throw this.#error(
+        'protocol',
+        `the body ended at byte ${arrived} instead of ${this.end}`,
+        'try again; when it repeats, the registry or a proxy truncates',
+      );
+    }
+  }
+
+  #tooLong(): ImgfsError {
+    return this.#error(
+      'integrity',
+      `the body is longer than the ${this.#sink.size} bytes of the descriptor`,
+      'the manifest or the server is wrong: compare the descriptor with the blob in the registry',
+    );
+  }
+}
+
+/** Gathers chunks while the batch before is written. */
+class Batch {
+  readonly #window: FetchWindow;
+  readonly #sink: WindowSink;
+  readonly #onKept: (position: number) => void;
+  #position: number;
+  #chunks: Uint8Array[] = [];
+  #bytes = 0;
+  #writing: Promise<void> | undefined;
+  #failure: unknown;
+
+  constructor(
+    window: FetchWindow,
+    sink: WindowSink,
+    position: number,
+    onKept: (position: number) => void,
+  ) {
+    this.#window = window;
+    this.#sink = sink;
+    this.#position = position;
+    this.#onKept = onKept;
+  }
+
+  /** Take a chunk; a promise means: wait before bringing the next. */
+  add(chunk: Uint8Array): Promise<void> | undefined {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#chunks.push(chunk);
+    this.#bytes += chunk.length;
+    this.#writing ??= this.#write();
+    return this.#isFull() ? this.#room() : undefined;
+  }
+
+  #isFull(): boolean {
+    return this.#bytes >= batchBytes || this.#chunks.length >= batchChunks;
+  }
+
+  async #room(): Promise<void> {
+    while (this.#isFull() && this.#failure === undefined) await this.#written;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Resolves after the batch that is being written. */
+  #written: Promise<void> = Promise.resolve();
+
+  async #write(): Promise<void> {
+    while (this.#chunks.length > 0 && this.#failure === undefined) {
+      const chunks = this.#chunks;
+      const bytes = this.#bytes;
+      this.#chunks = [];
+      this.#bytes = 0;
+      this.#written = this.#sink.accept(this.#window, this.#position, chunks, bytes).then(
+        () => {
+          this.#position += bytes;
+          this.#onKept(this.#position);
+        },
+        (error: unknown) => {
+          this.#failure = error;
+        },
+      );
+      await this.#written;
+    }
+    this.#writing = undefined;
+  }
+
+  /** Resolves when everything is written. */
+  async end(): Promise<void> {
+    await this.#writing;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * A small pool of helper threads (`helper-worker.ts`), started when first needed.
+ *
+ * One thread hashes 250 MB/s without and 1,600 MB/s with the processor's SHA instructions, more than a network
+ * gives; a second one helps where several blobs arrive at once. They never keep the process alive by themselves.
+ */
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import { ImgfsError } from '../errors/imgfs-error.js';
+import type { Digest, DigestAlgorithm } from '../oci/digest.js';
+import type { HelperRequest, ScannedEntry } from './helper-worker.js';
+
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+  onPart?: (part: readonly ScannedEntry[]) => void;
+}
+
+interface Answer {
+  readonly id: number;
+  readonly value?: unknown;
+  readonly part?: readonly ScannedEntry[];
+  readonly error?: { readonly message: string; readonly code?: string };
+}
+
+class Helper {
+  readonly #worker: Worker;
+  readonly #pending = new Map<number, Pending>();
+  #nextId = 0;
+  dead = false;
+
+  constructor() {
+    this.#worker = new Worker(new URL('./helper-worker.js', import.meta.url), {
+      execArgv: [],
+      // A listing of 100,000 entries needs 30 MB; the rest is a 1 MiB buffer outside the heap.
+      resourceLimits: { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 256 },
+    });
+    this.#worker.unref();
+    this.#worker.on('message', (answer: Answer) => this.#settle(answer));
+    this.#worker.on('error', (error) => this.#die(error instanceof Error ? error : new Error(String(error))));
+    this.#worker.on('exit', () => this.#die(new Error('thread ended')));
+  }
+
+  get load(): number {
+    return this.#pending.size;
+  }
+
+  call(request: HelperRequest, onPart?: Pending['onPart']): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const id = (this.#nextId += 1);
+      this.#pending.set(id, { resolve, reject, ...(onPart === undefined ? {} : { onPart }) });
+      // Work that somebody waits for keeps the process alive, an idle helper does not.
+      if (this.#pending.size === 1) this.#worker.ref();
+      this.#worker.postMessage({ id, request });
+    });
+  }
+
+  #settle({ id, value, part, error }: Answer): void {
+    const pending = this.#pending.get(id);
+    if (pending === undefined) return;
+    if (part !== undefined) {
+      pending.onPart?.(part);
+      return;
+    }
+    this.#pending.delete(id);
+    if (this.#pending.size === 0) this.#worker.unref();
+    if (error === undefined) pending.resolve(value);
+    else pending.reject(Object.assign(new Error(error.message), { code: error.code }));
+  }
+
+  #die(cause: Error): void {
+    this.dead = true;
+    for (const { reject } of this.#pending.values()) {
+      reject(new ImgfsError('internal', `helper thread failed: ${cause.message}`, { cause }));
+    }
+    this.#pending.clear();
+  }
+
+  async stop(): Promise<void> {
+    await this.#worker.terminate();
+  }
+}
+
+/** A digest being computed in a helper thread. Calls must not overlap: each waits for the one before. */
+export interface RemoteDigester {
+  /** Hash bytes `[start, end)` of an open file; resolves to the offset reached (short at the end of the file). */
+  hashFile(fd: number, start: number, end: number): Promise<number>;
+  /** Hash bytes that are in memory only. */
+  feed(bytes: Uint8Array): Promise<void>;
+  finish(): Promise<Digest>;
+  /** Give up. */
+  drop(): Promise<void>;
+}
+
+export class HelperPool {
+  readonly #limit: number;
+  #helpers: Helper[] = [];
+  #nextStream = 0;
+  #stopped = false;
+
+  /** One core stays for the JavaScript thread; more than 4 helpers would outrun any disk. */
+  constructor(limit = Math.max(1, Math.min(4, availableParallelism() - 1))) {
+    this.#limit = limit;
+  }
+
+  #helper(): Helper {
+    if (this.#stopped) throw new ImgfsError('interrupted', 'the cache is closed');
+    this.#helpers = this.#helpers.filter((helper) => !helper.dead);
+    const idle = this.#helpers.reduce<Helper | undefined>(
+      (best, helper) => (best === undefined || helper.load < best.load ? helper : best),
+      undefined,
+    );
+    if (idle !== undefined && (idle.load === 0 || this.#helpers.length >= this.#limit)) return idle;
+    const helper = new Helper();
+    this.#helpers.push(helper);
+    return helper;
+  }
+
+  /** Start a digest; its calls all go to one thread. */
+  digester(algorithm: DigestAlgorithm): RemoteDigester {
+    const helper = this.#helper();
+    const stream = (this.#nextStream += 1);
+    return {
+      hashFile: async (fd, start, end) =>
+        (await helper.call({ op: 'hash', stream, algorithm, fd, start, end })) as number,
+      feed: async (bytes) => void (await helper.call({ op: 'feed', stream, algorithm, bytes })),
+      finish: async () => (await helper.call({ op: 'finish', stream, algorithm })) as Digest,
+      drop: async () => {
+        if (!helper.dead) await helper.call({ op: 'drop', stream });
+      },
+    };
+  }
+
+  /** List a cache folder, the entry used longest ago first, in pieces of at most 2,000. */
+  async scan(folder: string, onPart: (part: readonly ScannedEntry[]) => void): Promise<void> {
+    await this.#helper().call({ op: 'scan', folder }, onPart);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await Promise.all(this.#helpers.map((helper) => helper.stop()));
+  }
+}

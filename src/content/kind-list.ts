@@ -1,0 +1,171 @@
+/**
+ * The entries of one kind on disk, in order of use, with their bytes.
+ */
+import { LRUCache } from 'lru-cache';
+import type { ScannedEntry } from './helper-worker.js';
+
+/** A kind of entry under the common bound. Keys are file or folder names inside `folder`. */
+export interface EvictableKind {
+  readonly name: string;
+  /** Folder whose entries these are. */
+  readonly folder: string;
+  /** Entries count as used so much later than they were, in milliseconds: dear to make, small to keep. */
+  readonly bonusMs?: number;
+  /** Whether a name in the folder is an entry at all. */
+  accepts(key: string): boolean;
+  /** Remove it from disk. False when it must stay: pinned, in use, or owned by another process. */
+  evict(key: string): Promise<boolean>;
+}
+
+interface Entry {
+  bytes: number;
+  usedMs: number;
+  /** Number of the last comparison with the disk that saw it. */
+  seen: number;
+}
+
+export interface KindUsage {
+  readonly entries: number;
+  readonly bytes: number;
+}
+
+/** What a kind tells the ledger. */
+export interface KindLedger {
+  /** The entry is on disk with so many bytes, and used now. */
+  set(key: string, bytes: number): void;
+  /** The entry grew by so many bytes. */
+  grow(key: string, bytes: number): void;
+  /** The entry was used. */
+  touch(key: string): void;
+  /** The entry is gone. */
+  delete(key: string): void;
+  usage(): KindUsage;
+}
+
+/** Keys looked at in one go: 1 ms. */
+const sliceKeys = 5000;
+/** Victims taken from the end of the list at a time. */
+const queueKeys = 512;
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+export class KindList implements KindLedger {
+  readonly kind: EvictableKind;
+  readonly entries: LRUCache<string, Entry>;
+  bytes = 0;
+  #round = 0;
+
+  constructor(kind: EvictableKind) {
+    this.kind = kind;
+    // Unbounded by itself: the ledger's bound is over all kinds, and removing is asynchronous.
+    this.entries = new LRUCache({ maxSize: Number.MAX_SAFE_INTEGER, sizeCalculation: () => 1 });
+  }
+
+  set(key: string, bytes: number): void {
+    this.bytes += bytes - (this.entries.peek(key)?.bytes ?? 0);
+    this.entries.set(key, { bytes, usedMs: Date.now(), seen: this.#round });
+  }
+
+  grow(key: string, bytes: number): void {
+    const entry = this.entries.get(key);
+    if (entry === undefined) this.set(key, bytes);
+    else {
+      entry.bytes += bytes;
+      entry.usedMs = Date.now();
+      this.bytes += bytes;
+    }
+  }
+
+  touch(key: string): void {
+    const entry = this.entries.get(key);
+    if (entry !== undefined) entry.usedMs = Date.now();
+  }
+
+  delete(key: string): void {
+    this.bytes -= this.entries.peek(key)?.bytes ?? 0;
+    this.entries.delete(key);
+  }
+
+  usage(): KindUsage {
+    return { entries: this.entries.size, bytes: this.bytes };
+  }
+
+  /** Begin to compare with the disk: entries come in pieces, the one used longest ago first. */
+  compare(): { take(part: readonly ScannedEntry[]): void; end(): Promise<void> } {
+    const startedMs = Date.now();
+    const round = (this.#round += 1);
+    const knownBefore = round === 1 ? [...this.entries.rkeys()] : [];
+    return {
+      take: (part) => {
+        for (const { name, bytes, usedMs } of part) {
+          if (!this.kind.accepts(name)) continue;
+          const entry = this.entries.peek(name);
+          if (entry === undefined) {
+            this.entries.set(name, { bytes, usedMs, seen: round });
+            this.bytes += bytes;
+            continue;
+          }
+          entry.seen = round;
+          // Used since the listing began: what we know is newer.
+          if (entry.usedMs >= startedMs) continue;
+          this.bytes += bytes - entry.bytes;
+          entry.bytes = bytes;
+        }
+      },
+      end: async () => {
+        // Entries of this process were there before the disk was listed, and are the newest all the same.
+        for (const key of knownBefore) this.entries.get(key);
+        await this.#sweep(round, startedMs);
+      },
+    };
+  }
+
+  /** Forget entries that a comparison did not find, unless they were made since it began. */
+  async #sweep(round: number, startedMs: number): Promise<void> {
+    const gone: string[] = [];
+    let looked = 0;
+    for (const key of this.entries.keys()) {
+      const entry = this.entries.peek(key);
+      if (entry !== undefined && entry.seen !== round && entry.usedMs < startedMs) gone.push(key);
+      if ((looked += 1) % sliceKeys === 0) await nextTurn();
+    }
+    for (const key of gone) this.delete(key);
+  }
+
+  /** The entries as victims, the one used longest ago first. An entry that may not go is passed over. */
+  queue(): { readonly headMs: number; evictHead(): Promise<number | undefined> } {
+    const passed = new Set<string>();
+    let keys: string[] = [];
+    let exhausted = false;
+    const head = (): string | undefined => {
+      if (keys.length === 0 && !exhausted) {
+        for (const key of this.entries.rkeys()) {
+          if (!passed.has(key)) keys.push(key);
+          if (keys.length >= queueKeys) break;
+        }
+        keys.reverse();
+        exhausted = keys.length === 0;
+      }
+      return keys.at(-1);
+    };
+    const usedMs = (key: string): number => (this.entries.peek(key)?.usedMs ?? 0) + (this.kind.bonusMs ?? 0);
+    return {
+      /** Infinity when there are no more. */
+      get headMs() {
+        const key = head();
+        return key === undefined ? Infinity : usedMs(key);
+      },
+      /** Bytes freed; undefined when it stays. */
+      evictHead: async () => {
+        const key = head();
+        if (key === undefined) return undefined;
+        keys.pop();
+        passed.add(key);
+        const bytes = this.entries.peek(key)?.bytes;
+        if (bytes === undefined || !(await this.kind.evict(key).catch(() => false))) return undefined;
+        this.delete(key);
+        return bytes;
+      },
+    };
+  }
+}

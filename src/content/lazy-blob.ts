@@ -1,0 +1,680 @@
+/**
+ * One blob of this process: what of it is on disk, what is on its way, and whether it is what its digest says.
+ * Shared by all readers of the blob.
+ *
+ * Sets of ranges, each within the next:
+ * - `visible`: may be read. The piece that completes the blob joins only when the whole has matched its digest,
+ *   so whoever has read all of a blob has read what the digest says.
+ * - `stored`: written to the file.
+ * - `claimed`: written, or being written. A range is claimed before it is written and never written twice: what
+ *   was hashed cannot change afterwards, whatever a second answer of the server says.
+ *
+ * A blob that fails is dead for good: its readers learn why, and the next `open` starts from nothing.
+ */
+import { ImgfsError, toImgfsError } from '../errors/imgfs-error.js';
+import { digestAlgorithm, digestOf } from '../oci/digest.js';
+import { createLogger } from '../observe/log.js';
+import type { Backing, BlobSource, BlobStatus } from './content.js';
+import { openComplete } from './complete-file.js';
+import { readThroughBytes, verificationFailures, verified } from './content-metrics.js';
+import type { BlobContext } from './blob-context.js';
+import { Extents } from './extents.js';
+import type { JournalKey } from './extent-journal.js';
+import { FetchWindow, type WindowSink } from './fetch-window.js';
+import {
+  closeQuietly,
+  isDiskTrouble,
+  readAt,
+  readFully,
+  removePath,
+  sliceBuffers,
+  statFile,
+  totalLength,
+} from './file-io.js';
+import type { Reservation } from './ledger.js';
+import { PartialFile } from './partial-file.js';
+import { longWindowBytes, type ReadAhead } from './read-ahead.js';
+import { StreamDigest } from './stream-digest.js';
+import { isStamped, stamp } from './verified-stamp.js';
+import { checkSignal, unlessAborted } from './waiting.js';
+
+const log = createLogger('content');
+
+/** A window begins and ends at blocks of the file system where it can: half a block on disk is a whole one. */
+const blockBytes = 4096;
+/** Hashed on the JavaScript thread: 1 ms without SHA instructions, a round trip to a helper is 0.1 ms. */
+const inlineHashBytes: Readonly<Record<string, number>> = { sha256: 256 << 10, sha512: 256 << 10, blake3: 16 << 10 };
+/** The digest follows the arriving bytes in steps of this length. */
+const hashStepBytes = 1 << 20;
+/** Through memory, windows stay small: four readers with two windows each fit on the shelf. */
+const memoryWindowBytes = 4 << 20;
+/** A window that has less to go than this is cheaper to finish than to cancel with its connection. */
+const worthCancellingBytes = 1 << 20;
+
+interface Waiter {
+  readonly position: number;
+  readonly until: number;
+  wake(): void;
+}
+
+/** What a reader wants, besides the bytes. */
+export interface Demand {
+  readonly source: BlobSource;
+  readonly signal: AbortSignal | undefined;
+  /** Length of the next window, which begins at `position`. */
+  windowBytes(position: number): number;
+  /** True when the reader was closed meanwhile. */
+  isOver(): boolean;
+}
+
+export class LazyBlob implements WindowSink {
+  readonly key: JournalKey;
+  readonly #context: BlobContext;
+  readonly #visible = new Extents();
+  readonly #stored = new Extents();
+  readonly #claimed = new Extents();
+  readonly #windows = new Set<FetchWindow>();
+  readonly #waiters = new Set<Waiter>();
+  readonly #owners = new Map<FetchWindow, ReadAhead>();
+  readonly #reservations = new Map<FetchWindow, Reservation>();
+  readonly #digest: StreamDigest;
+  /** Follows bytes that go through memory; never certifies the file. */
+  #passing: StreamDigest | undefined;
+  #fd: number | undefined;
+  #partial: PartialFile | undefined;
+  #complete = false;
+  /** The file on disk carries the blob's name and stamp. */
+  #named = false;
+  #dead: ImgfsError | undefined;
+  #settling: Promise<void> | undefined;
+  #finalizing: Promise<void> | undefined;
+  #closed = false;
+  #busy = 0;
+  readonly #onQuiet: (() => void)[] = [];
+  #burial: Promise<void> = Promise.resolve();
+  #prefetchFailed = false;
+  readonly #shelfOwner: number;
+
+  private constructor(context: BlobContext, key: JournalKey) {
+    this.#context = context;
+    this.key = key;
+    this.#digest = new StreamDigest(context.pool, key.digest);
+    this.#shelfOwner = context.shelf.newOwner();
+  }
+
+  /**
+   * Find out what the disk has. Costs no request.
+   * @throws ImgfsError `integrity` when the verified blob has another size.
+   */
+  static async open(context: BlobContext, key: JournalKey): Promise<LazyBlob> {
+    const blob = new LazyBlob(context, key);
+    if (key.size === 0) {
+      blob.#openEmpty();
+      return blob;
+    }
+    try {
+      await blob.#openOnDisk();
+    } catch (error) {
+      if (!isDiskTrouble(error)) throw error;
+      context.noteTrouble(error);
+    }
+    return blob;
+  }
+
+  /** Nothing to fetch, nothing to keep; still, the digest may lie. */
+  #openEmpty(): void {
+    if (digestOf(new Uint8Array(0), digestAlgorithm(this.key.digest)) !== this.key.digest) {
+      throw this.#fail('its descriptor says that it is empty', false);
+    }
+    this.#becomeComplete();
+  }
+
+  async #openOnDisk(): Promise<void> {
+    const complete = await openComplete(this.#context.paths.blob(this.key.digest), this.key);
+    if (complete !== undefined) {
+      this.#fd = complete.fd;
+      this.#named = true;
+      this.#stored.add(0, this.size);
+      this.#claimed.add(0, this.size);
+      if (complete.trusted) {
+        this.#becomeComplete();
+        this.#context.touch(this.key.digest, complete.fd);
+      }
+    } else if (this.#context.diskUsable()) await this.#openPartial();
+  }
+
+  async #openPartial(): Promise<void> {
+    const partial = await PartialFile.open(this.#context.paths, this.key);
+    this.#partial = partial;
+    this.#fd = partial.readFd;
+    for (const { start, end } of partial.initial.ranges()) {
+      this.#stored.add(start, end);
+      this.#claimed.add(start, end);
+      // All there, but nobody said that it matched: nothing is shown before that is known.
+      if (partial.initial.bytes < this.size) this.#visible.add(start, end);
+    }
+    this.#context.partials.set(partial.name, partial.initial.bytes);
+  }
+
+  get size(): number {
+    return this.key.size;
+  }
+
+  /** Why the blob is of no use any more. */
+  get dead(): ImgfsError | undefined {
+    return this.#dead;
+  }
+
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** True when `[start, end)` can be read at once. */
+  has(start: number, end: number): boolean {
+    return this.#visible.covers(start, end);
+  }
+
+  status(): BlobStatus {
+    const state = this.#complete ? 'complete' : this.#stored.bytes > 0 ? 'partial' : 'absent';
+    return { state, presentBytes: this.#stored.bytes, size: this.size, verified: this.#complete };
+  }
+
+  /** The file, for a driver that reads by itself. Undefined when nothing may be read from it (yet). */
+  backing(): Backing | undefined {
+    const fd = this.#fd;
+    if (fd === undefined || this.#closed || (this.#named && !this.#complete)) return undefined;
+    const isComplete = (): boolean => this.#complete && this.#dead === undefined;
+    return {
+      fd,
+      get complete() {
+        return isComplete();
+      },
+      present: () => (this.#dead === undefined ? this.#visible.ranges() : []),
+    };
+  }
+
+  /** Read from the file what is visible: `has` must have said so. */
+  async pread(buffer: Uint8Array, offset: number, length: number, position: number): Promise<number> {
+    const fd = this.#fd;
+    if (fd === undefined || this.#closed) throw new ImgfsError('bad-handle', 'read blob: closed');
+    this.#busy += 1;
+    try {
+      const count = await readAt(fd, buffer, offset, length, position);
+      // A file that ends too soon was cut under us.
+      if (count === 0 && length > 0) throw this.#fail('the cached file was cut', false);
+      return count;
+    } finally {
+      this.#idleOne();
+    }
+  }
+
+  /** Read up to `length` bytes, fetching what is missing. Short only at the end of the blob. */
+  async read(
+    buffer: Uint8Array,
+    offset: number,
+    length: number,
+    position: number,
+    demand: Demand,
+  ): Promise<number> {
+    const end = Math.min(position + length, this.size);
+    let at = position;
+    while (at < end) {
+      this.#checkUsable();
+      const stop = Math.min(end, this.#visible.presentUntil(at));
+      const target = offset + (at - position);
+      if (stop > at) at += await this.pread(buffer, target, stop - at, at);
+      else {
+        const copied = this.#context.shelf.copy(this.#shelfOwner, buffer, target, at, end);
+        if (copied > 0) at += copied;
+        else await this.#obtain(at, end, demand);
+      }
+    }
+    return Math.max(0, end - position);
+  }
+
+  /**
+   * Make `[start, end)` visible, in large windows and several at a time.
+   * @throws ImgfsError `cache-full` when it cannot be kept on disk.
+   */
+  async fill(start: number, end: number, demand: Demand): Promise<void> {
+    for (;;) {
+      this.#checkUsable();
+      const position = this.#visible.nextMissing(start, end);
+      if (position >= end) return;
+      if (!this.#isWhole()) {
+        if (this.#partial === undefined) throw this.#cannotKeep();
+        this.#startAhead(position, end, demand.source, (at) => demand.windowBytes(at));
+      }
+      const window = await this.#obtain(position, end, demand);
+      if (window?.throughMemory === true && !this.#visible.covers(position, position + 1)) {
+        throw this.#cannotKeep();
+      }
+    }
+  }
+
+  /** Make everything visible, which is to say verified. @throws as `fill`, and `integrity`. */
+  async fillAll(demand: Demand): Promise<void> {
+    await this.fill(0, this.size, demand);
+  }
+
+  #cannotKeep(): ImgfsError {
+    return new ImgfsError('cache-full', `blob ${this.key.digest} cannot be kept: no room on the cache disk`, {
+      operation: 'fill blob',
+      digest: this.key.digest,
+      path: this.#context.paths.directory,
+      hint: 'free disk space, raise --cache-size, or unpin images',
+    });
+  }
+
+  #checkUsable(): void {
+    if (this.#dead !== undefined) throw this.#dead;
+    if (this.#closed) throw new ImgfsError('bad-handle', 'read blob: closed');
+  }
+
+  #isWhole(): boolean {
+    return this.#stored.bytes === this.size;
+  }
+
+  /** Get on towards having the byte at `position`; returns the window waited for. The caller looks again. */
+  async #obtain(position: number, end: number, demand: Demand): Promise<FetchWindow | undefined> {
+    checkSignal(demand.signal);
+    if (demand.isOver()) throw new ImgfsError('bad-handle', 'read blob: the reader is closed');
+    if (this.#isWhole()) {
+      await unlessAborted(this.settle(), demand.signal);
+      return undefined;
+    }
+    let window = this.#windowAt(position);
+    // Claimed, yet nobody brings it: a cancelled window is still writing it.
+    if (window === undefined && this.#claimed.presentUntil(position) === position) {
+      const bytes = Math.max(demand.windowBytes(position), Math.min(end - position, longWindowBytes));
+      window = this.#startWindow(position, bytes, demand.source);
+    }
+    await this.#wait(window, position, Math.min(end, window?.end ?? end), demand.signal);
+    this.#checkUsable();
+    if (window?.error === undefined) this.#prefetchFailed = false;
+    else if (!this.#visible.covers(position, position + 1) && !window.cancelled) {
+      // Somebody else's source may fail where ours does not.
+      if (window.source === demand.source) throw window.error;
+    }
+    return window;
+  }
+
+  #windowAt(position: number): FetchWindow | undefined {
+    for (const window of this.#windows) if (window.covers(position)) return window;
+    return undefined;
+  }
+
+  async #wait(
+    window: FetchWindow | undefined,
+    position: number,
+    until: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    let waiter: Waiter | undefined;
+    const woken = new Promise<void>((resolve) => {
+      waiter = { position, until, wake: resolve };
+      this.#waiters.add(waiter);
+    });
+    if (window !== undefined) window.waiters += 1;
+    try {
+      await unlessAborted(woken, signal);
+    } finally {
+      if (waiter !== undefined) this.#waiters.delete(waiter);
+      if (window !== undefined) {
+        window.waiters -= 1;
+        if (window.waiters === 0 && signal?.aborted === true) window.cancel();
+      }
+    }
+  }
+
+  /** Wake readers whose bytes are there; all of them when they had better look themselves. */
+  #wake(everybody: boolean): void {
+    for (const waiter of this.#waiters) {
+      if (everybody || this.#visible.covers(waiter.position, waiter.until)) waiter.wake();
+    }
+  }
+
+  #startWindow(position: number, bytes: number, source: BlobSource): FetchWindow {
+    const floor = position - (position % blockBytes);
+    const start = this.#isFree(floor, position) ? floor : position;
+    const wanted = Math.min(this.size, Math.ceil((position + bytes) / blockBytes) * blockBytes);
+    let end = Math.min(wanted, this.#claimed.missingUntil(position));
+    for (const other of this.#windows) {
+      if (!other.done && !other.cancelled && other.start > position) end = Math.min(end, other.start);
+    }
+    const window = new FetchWindow(this, source, start, end);
+    this.#windows.add(window);
+    return window;
+  }
+
+  #isFree(start: number, end: number): boolean {
+    if (this.#claimed.presentUntil(start) > start || this.#claimed.missingUntil(start) < end) return false;
+    for (const window of this.#windows) {
+      if (!window.done && window.start < end && window.end > start) return false;
+    }
+    return true;
+  }
+
+  /** Fetch ahead of a reader that goes on. Cheap when there is nothing to do. */
+  prefetch(readAhead: ReadAhead, source: BlobSource): void {
+    if (this.#complete || this.#prefetchFailed || this.#partial === undefined || !this.#context.diskUsable()) return;
+    const until = Math.min(this.size, readAhead.aheadUntil);
+    if (readAhead.position >= until) return;
+    this.#startAhead(readAhead.position, until, source, () => readAhead.nextWindow(), readAhead);
+  }
+
+  #startAhead(
+    from: number,
+    until: number,
+    source: BlobSource,
+    windowBytes: (position: number) => number,
+    owner?: ReadAhead,
+  ): void {
+    let position = from;
+    while (this.#windows.size < this.#context.connections) {
+      position = this.#nextUnclaimed(position, until);
+      if (position >= until) return;
+      const window = this.#startWindow(position, windowBytes(position), source);
+      owner?.issued(window.end);
+      if (owner !== undefined) this.#owners.set(window, owner);
+      position = window.end;
+    }
+  }
+
+  /** First offset that is neither there nor on its way. */
+  #nextUnclaimed(from: number, until: number): number {
+    let position = from;
+    for (;;) {
+      const before = position;
+      position = this.#claimed.nextMissing(position, until);
+      const window = this.#windowAt(position);
+      if (window !== undefined) position = window.end;
+      if (position >= until || position === before) return position;
+    }
+  }
+
+  /** The reader jumped: what was fetched ahead for it alone is not worth going on with. */
+  abandon(readAhead: ReadAhead): void {
+    for (const [window, owner] of this.#owners) {
+      if (owner !== readAhead || window.waiters > 0) continue;
+      if (window.end - window.position > worthCancellingBytes) window.cancel();
+    }
+  }
+
+  // WindowSink
+
+  async prepare(window: FetchWindow): Promise<void> {
+    const reservation =
+      this.#partial !== undefined && this.#context.diskUsable()
+        ? await this.#context.ledger.reserve(window.end - window.start)
+        : undefined;
+    if (reservation !== undefined) {
+      this.#reservations.set(window, reservation);
+      return;
+    }
+    window.throughMemory = true;
+    window.end = Math.min(window.end, window.start + memoryWindowBytes);
+  }
+
+  async accept(
+    window: FetchWindow,
+    position: number,
+    buffers: readonly Uint8Array[],
+    bytes: number,
+  ): Promise<void> {
+    for (const { start, end } of this.#claimed.missing(position, position + bytes)) {
+      this.#checkUsable();
+      const part =
+        end - start === bytes ? buffers : sliceBuffers(buffers, start - position, end - position);
+      if (window.throughMemory) await this.#passThrough(start, end, part);
+      else await this.#keep(window, start, end, part);
+    }
+  }
+
+  ended(window: FetchWindow): void {
+    this.#windows.delete(window);
+    this.#owners.delete(window);
+    this.#reservations.get(window)?.release();
+    this.#reservations.delete(window);
+    if (window.error !== undefined && !window.cancelled) this.#prefetchFailed = true;
+    this.#wake(true);
+  }
+
+  async #keep(
+    window: FetchWindow,
+    start: number,
+    end: number,
+    buffers: readonly Uint8Array[],
+  ): Promise<void> {
+    this.#claimed.add(start, end);
+    this.#busy += 1;
+    try {
+      if (await this.#write(start, end, buffers)) {
+        this.#reservations.get(window)?.use(end - start);
+        this.#publish(start, end);
+        return;
+      }
+    } finally {
+      this.#idleOne();
+    }
+    this.#claimed.remove(start, end);
+    window.throughMemory = true;
+    await this.#passThrough(start, end, buffers);
+  }
+
+  /** False when the disk does not take it, also after something else went. */
+  async #write(start: number, end: number, buffers: readonly Uint8Array[]): Promise<boolean> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        if (this.#partial === undefined) return false;
+        await this.#partial.write(start, buffers, end - start);
+        return true;
+      } catch (error) {
+        if (!isDiskTrouble(error)) throw error;
+        if (attempt > 1 || (await this.#context.freeDisk(error)) === 0) {
+          this.#context.noteTrouble(error);
+          return false;
+        }
+      }
+    }
+  }
+
+  #publish(start: number, end: number): void {
+    this.#stored.add(start, end);
+    this.#context.partials.grow(this.#partial?.name ?? '', end - start);
+    if (this.#fd !== undefined && this.size > this.#inlineLimit()) {
+      const prefix = this.#stored.presentUntil(0);
+      if (prefix === this.size || prefix - this.#digest.scheduled >= hashStepBytes) {
+        this.#digest.advance(this.#fd, prefix);
+      }
+    }
+    if (this.#isWhole()) void this.settle().catch(() => undefined);
+    else {
+      this.#visible.add(start, end);
+      this.#wake(false);
+    }
+  }
+
+  /** The disk cannot take these bytes: hold them in memory while somebody is reading along. */
+  async #passThrough(start: number, end: number, buffers: readonly Uint8Array[]): Promise<void> {
+    readThroughBytes.add(end - start);
+    this.#passing ??= new StreamDigest(this.#context.pool, this.key.digest);
+    const prefix = this.#stored.presentUntil(0);
+    if (this.#fd !== undefined && !this.#isWhole()) this.#passing.advance(this.#fd, prefix);
+    if (this.#passing.scheduled >= start && this.#passing.scheduled < end) {
+      const fresh = sliceBuffers(buffers, this.#passing.scheduled - start, end - start);
+      await this.#passing.feed(Buffer.concat(fresh, totalLength(fresh)));
+    }
+    if (end === this.size && this.#passing.scheduled === this.size) await this.#judgePassing(this.#passing);
+    this.#context.shelf.put(this.#shelfOwner, start, buffers);
+    this.#wake(true);
+  }
+
+  /** All bytes have passed in order: the last of them are given out only if the whole matches. */
+  async #judgePassing(passing: StreamDigest): Promise<void> {
+    this.#passing = undefined;
+    const actual = await passing.finish();
+    if (actual !== this.key.digest) throw this.#fail(`its bytes have digest ${actual}`, true);
+    verified.add();
+  }
+
+  #inlineLimit(): number {
+    return inlineHashBytes[digestAlgorithm(this.key.digest)] ?? 0;
+  }
+
+  /**
+   * Wait for the verdict on a blob whose bytes are all on disk.
+   * @throws ImgfsError `integrity` when they do not match the digest.
+   */
+  settle(): Promise<void> {
+    this.#settling ??= this.#settle();
+    return this.#settling;
+  }
+
+  async #settle(): Promise<void> {
+    if (this.#complete) return;
+    this.#busy += 1;
+    try {
+      const actual = await this.#hashWhole();
+      if (actual !== this.key.digest) {
+        if (this.#named) await removePath(this.#context.paths.blob(this.key.digest));
+        throw this.#fail(`its bytes have digest ${actual}`, !this.#named);
+      }
+      this.#becomeComplete();
+      verified.add();
+      this.#finalizing = this.#finalize();
+    } catch (error) {
+      // The file could not be read back: as good as a mismatch, but nobody's fault but the disk's.
+      throw error instanceof ImgfsError ? error : this.#fail(toImgfsError(error).message, false);
+    } finally {
+      this.#idleOne();
+      this.#wake(true);
+    }
+  }
+
+  async #hashWhole(): Promise<string> {
+    const fd = this.#fd;
+    if (fd === undefined) throw new ImgfsError('internal', 'settle a blob without a file');
+    if (this.size <= this.#inlineLimit()) {
+      const bytes = Buffer.allocUnsafe(this.size);
+      if ((await readFully(fd, bytes, 0)) < this.size) throw new Error('the file is cut');
+      return digestOf(bytes, digestAlgorithm(this.key.digest));
+    }
+    this.#digest.advance(fd, this.size);
+    return this.#digest.finish();
+  }
+
+  #becomeComplete(): void {
+    this.#complete = true;
+    this.#visible.add(0, this.size);
+  }
+
+  /** Give the file its name. In the background: whoever waits for bytes does not wait for the disk. */
+  async #finalize(): Promise<void> {
+    const { paths } = this.#context;
+    const partial = this.#partial;
+    try {
+      if (partial === undefined) {
+        if (this.#fd !== undefined && this.#named) await stamp(this.key.digest, this.#fd);
+        return;
+      }
+      await partial.finalize(paths.blob(this.key.digest));
+      this.#named = true;
+      this.#context.blobAdded(this.key.digest, this.size);
+    } catch (error) {
+      log.warn('blob could not be kept', { digest: this.key.digest, error: String(error) });
+    }
+    if (partial !== undefined) {
+      this.#context.partials.delete(partial.name);
+      await partial.end({ remove: true, keepReadFd: true });
+    }
+  }
+
+  /** Mark the blob as dead and return the reason. */
+  #fail(cause: string, sourceAtFault: boolean): ImgfsError {
+    if (this.#dead !== undefined) return this.#dead;
+    const error = new ImgfsError('integrity', `blob ${this.key.digest} does not match: ${cause}`, {
+      operation: 'verify blob',
+      digest: this.key.digest,
+      hint: sourceAtFault
+        ? 'it was dropped and is fetched anew at the next open; when it repeats, the store has a damaged blob'
+        : 'the cached copy was damaged and is fetched anew at the next open',
+    });
+    this.#dead = error;
+    this.#complete = false;
+    verificationFailures.add();
+    log.error('blob does not match its digest', { digest: this.key.digest, cause });
+    for (const window of this.#windows) window.cancel();
+    this.#visible.clear();
+    this.#burial = this.#bury();
+    this.#context.blobFailed(this, error, sourceAtFault);
+    this.#wake(true);
+    return error;
+  }
+
+  /** Resolves when a dead blob has given up its files and its lock. */
+  get burial(): Promise<void> {
+    return this.#burial;
+  }
+
+  async #bury(): Promise<void> {
+    await this.#quiet();
+    await this.#digest.drop();
+    if (this.#partial === undefined) return;
+    this.#context.partials.delete(this.#partial.name);
+    await this.#partial.end({ remove: true, keepReadFd: true });
+  }
+
+  /** Has the file been written to since it was verified? Then the blob is dead, and the next open looks anew. */
+  async recheck(): Promise<void> {
+    if (!this.#complete || !this.#named || this.#fd === undefined || this.#closed) return;
+    this.#busy += 1;
+    try {
+      const stat = await statFile(this.#fd);
+      if (stat.size !== this.size || !isStamped(this.key.digest, stat)) {
+        this.#fail('the cached file was changed', false);
+      } else this.#context.touch(this.key.digest, this.#fd);
+    } finally {
+      this.#idleOne();
+    }
+  }
+
+  /** Nobody reads any more: stop fetching, and let the disk remember what there is. */
+  rest(): void {
+    for (const window of this.#windows) window.cancel();
+    this.#partial?.flushJournal();
+  }
+
+  #idleOne(): void {
+    this.#busy -= 1;
+    if (this.#busy > 0) return;
+    for (const resolve of this.#onQuiet.splice(0)) resolve();
+  }
+
+  /** Resolves when no file call is under way: only then may descriptors be closed. */
+  async #quiet(): Promise<void> {
+    while (this.#busy > 0) await new Promise<void>((resolve) => this.#onQuiet.push(resolve));
+  }
+
+  /** Let go of everything. Waits for the disk, never for the network. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.rest();
+    await this.#finalizing;
+    if (this.#dead === undefined) await this.#partial?.sync();
+    this.#closed = true;
+    this.#wake(true);
+    await this.#digest.drop();
+    await this.#passing?.drop();
+    await this.#quiet();
+    await this.#burial;
+    this.#context.shelf.clear(this.#shelfOwner);
+    const useless = this.#dead !== undefined || this.#complete || this.#stored.bytes === 0;
+    if (this.#partial !== undefined) {
+      await this.#partial.end({ remove: useless, keepReadFd: true });
+      if (useless) this.#context.partials.delete(this.#partial.name);
+    }
+    await closeQuietly(this.#fd);
+    this.#fd = undefined;
+  }
+}

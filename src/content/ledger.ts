@@ -1,0 +1,178 @@
+/**
+ * The bound of the cache: what is on disk, in bytes, per kind of entry, and what goes first when room is needed.
+ *
+ * Every kind (complete blobs, partial blobs, and those that rooms above register: layer indexes, decoded layers)
+ * has its own list in order of use. The victim is the entry used longest ago among the ends of these lists.
+ * Entries are found by listing the folders in the background after the start; until that is done nothing is
+ * evicted and nothing waits. Other processes add and remove entries too: the lists are compared with the disk
+ * again when folders changed, at most a tenth of the time.
+ */
+import { createLogger } from '../observe/log.js';
+import { evictedBytes, evictions } from './content-metrics.js';
+import type { ScannedEntry } from './helper-worker.js';
+import { KindList, type EvictableKind, type KindLedger, type KindUsage } from './kind-list.js';
+
+const log = createLogger('content');
+
+/** After making room, this share of the bound is free: 3 % of 10 GiB is 38 windows of 8 MiB. */
+const slack = 0.03;
+/** Comparing with the disk takes at most a tenth of the time. */
+const rescanFactor = 10;
+const rescanFloorMs = 100;
+/** After no room could be made, reads go through memory for so long before it is tried again. */
+const giveUpMs = 1000;
+
+type Scan = (folder: string, onPart: (part: readonly ScannedEntry[]) => void) => Promise<void>;
+
+/** Room promised to a transfer before its bytes arrive. */
+export interface Reservation {
+  /** So many of the reserved bytes are on disk now, and counted there. */
+  use(bytes: number): void;
+  release(): void;
+}
+
+export class Ledger {
+  readonly maxBytes: number;
+  readonly #scan: Scan;
+  readonly #lists: KindList[] = [];
+  #reserved = 0;
+  #scanning: Promise<void> | undefined;
+  #scannedOnce = false;
+  #nextScanMs = 0;
+  #evicting: Promise<boolean> | undefined;
+  #hopelessUntilMs = 0;
+  /** Called before entries are chosen: loads what must stay. */
+  readonly #prepare: () => Promise<void>;
+
+  constructor(maxBytes: number, scan: Scan, prepare: () => Promise<void>) {
+    this.maxBytes = maxBytes;
+    this.#scan = scan;
+    this.#prepare = prepare;
+  }
+
+  /** Put a kind of entry under the bound. */
+  register(kind: EvictableKind): KindLedger {
+    const list = new KindList(kind);
+    this.#lists.push(list);
+    if (this.#scannedOnce) this.#nextScanMs = 0;
+    return list;
+  }
+
+  /** Bytes on disk, as far as known. */
+  get bytes(): number {
+    return this.#lists.reduce((sum, list) => sum + list.bytes, 0);
+  }
+
+  get scanned(): boolean {
+    return this.#scannedOnce;
+  }
+
+  usage(): Record<string, KindUsage> {
+    return Object.fromEntries(this.#lists.map((list) => [list.kind.name, list.usage()]));
+  }
+
+  /** Compare with the disk. Single flight; never fails. */
+  rescan(): Promise<void> {
+    this.#scanning ??= this.#rescan().finally(() => {
+      this.#scanning = undefined;
+    });
+    return this.#scanning;
+  }
+
+  async #rescan(): Promise<void> {
+    const startedMs = Date.now();
+    try {
+      for (const list of this.#lists) {
+        const comparison = list.compare();
+        await this.#scan(list.kind.folder, (part) => comparison.take(part));
+        await comparison.end();
+      }
+      this.#scannedOnce = true;
+    } catch (error) {
+      log.warn('cache listing failed', { error: String(error) });
+    }
+    const now = Date.now();
+    this.#nextScanMs = now + Math.max(rescanFloorMs, rescanFactor * (now - startedMs));
+  }
+
+  /**
+   * Promise room for bytes that are about to arrive; evicts if need be. Undefined when no room can be made: the
+   * caller reads through memory.
+   */
+  async reserve(bytes: number): Promise<Reservation | undefined> {
+    if (!this.#scannedOnce || Date.now() >= this.#nextScanMs) {
+      const scan = this.rescan();
+      // The first listing may take seconds; later ones are as short as their folder and worth waiting for only
+      // when the bound is near.
+      if (this.#scannedOnce && this.bytes + this.#reserved + bytes > this.maxBytes * 0.9) await scan;
+    }
+    if (!(await this.makeRoom(bytes))) return undefined;
+    let left = bytes;
+    this.#reserved += bytes;
+    return {
+      use: (used) => {
+        const part = Math.min(used, left);
+        left -= part;
+        this.#reserved -= part;
+      },
+      release: () => {
+        this.#reserved -= left;
+        left = 0;
+      },
+    };
+  }
+
+  #fits(bytes: number): boolean {
+    return this.bytes + this.#reserved + bytes <= this.maxBytes;
+  }
+
+  /** Evict until `bytes` more fit under the bound. False when they cannot. */
+  async makeRoom(bytes: number): Promise<boolean> {
+    if (this.#fits(bytes)) return true;
+    if (bytes > this.maxBytes || Date.now() < this.#hopelessUntilMs) return false;
+    while (this.#evicting !== undefined) await this.#evicting;
+    if (this.#fits(bytes)) return true;
+    const wanted = Math.max(0, this.maxBytes * (1 - slack) - bytes - this.#reserved);
+    this.#evicting = this.evictTo(wanted).then(
+      () => this.#fits(bytes),
+      () => false,
+    );
+    try {
+      const made = await this.#evicting;
+      if (!made) this.#hopelessUntilMs = Date.now() + giveUpMs;
+      return made;
+    } finally {
+      this.#evicting = undefined;
+    }
+  }
+
+  /** Free room on the disk itself, whatever the bound says: for ENOSPC. Returns bytes freed. */
+  async free(bytes: number): Promise<number> {
+    const before = this.bytes;
+    await this.evictTo(Math.max(0, before - bytes));
+    return before - this.bytes;
+  }
+
+  /** Evict, the entry used longest ago first, until at most `target` bytes are left. */
+  async evictTo(target: number): Promise<{ readonly entries: number; readonly bytes: number }> {
+    await this.#prepare();
+    if (!this.#scannedOnce) await this.rescan();
+    const queues = this.#lists.map((list) => list.queue());
+    const gone = { entries: 0, bytes: 0 };
+    while (this.bytes > target) {
+      let oldest: (typeof queues)[number] | undefined;
+      for (const queue of queues) {
+        if (queue.headMs < (oldest?.headMs ?? Infinity)) oldest = queue;
+      }
+      if (oldest === undefined) break;
+      const bytes = await oldest.evictHead();
+      if (bytes === undefined) continue;
+      gone.entries += 1;
+      gone.bytes += bytes;
+    }
+    evictions.add(gone.entries);
+    evictedBytes.add(gone.bytes);
+    if (gone.entries > 0) log.info('cache entries evicted', gone);
+    return gone;
+  }
+}
