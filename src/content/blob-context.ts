@@ -23,7 +23,7 @@ export interface BlobContext {
   /** The disk is full: evict. Resolves to the bytes freed; 0 when that does not help. */
   freeDisk(error: unknown): Promise<number>;
   /** A complete blob was used. */
-  touch(digest: Digest, fd: number): void;
+  touch(digest: Digest): void;
   blobAdded(digest: Digest, bytes: number): void;
   /** The blob is dead; `sourceAtFault`: the bytes came wrong from the store. */
   blobFailed(blob: LazyBlob, error: ImgfsError, sourceAtFault: boolean): void;

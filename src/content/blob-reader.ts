@@ -161,7 +161,8 @@ export class DiskBlobReader implements BlobReader {
     await this.#retrying(async (blob) => {
       if (blob.complete) return;
       if (this.#strict) await blob.fillAll(this.#fillDemand(0, this.size, options));
-      else if (end - start > maxWindowBytes) await blob.fill(start, end, this.#fillDemand(start, end, options));
+      else if (end - start > maxWindowBytes)
+        await blob.fill(start, end, this.#fillDemand(start, end, options));
       else {
         // A driver that reads what is there by itself: it asks as a reader does.
         this.#goOn(blob, start, end);

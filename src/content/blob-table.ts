@@ -12,8 +12,8 @@ import { LazyBlob } from './lazy-blob.js';
 const idleMs = 5000;
 /** Idle blobs hold a descriptor each; the usual limit is 1024. */
 const maxIdle = 128;
-/** After a store gave wrong bytes twice in a row, it is not asked again for so long. */
-const failureMs = 60_000;
+/** After a store gave wrong bytes twice in a row, it is not asked again for so long: no loop of whole transfers. */
+const failureMs = 10_000;
 const maxFailures = 1000;
 
 interface Slot {

@@ -43,6 +43,13 @@ export function partialKind(paths: CachePaths, inUse: InUse): EvictableKind {
       const digest = digestOfPartial(key);
       if (digest === undefined || (await inUse.isOpen(digest))) return false;
       const folder = join(paths.partials, key);
+      const stat = await fs.lstat(folder).catch(() => undefined);
+      if (stat === undefined) return true;
+      if (!stat.isDirectory()) {
+        // A small blob that was being put when its process was killed.
+        await removeFile(folder);
+        return true;
+      }
       const lock = await tryOwn(folder);
       if (lock === undefined) return false;
       await removeContents(folder);

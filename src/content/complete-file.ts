@@ -59,9 +59,13 @@ export async function openComplete(path: string, key: JournalKey): Promise<Compl
 }
 
 function wrongSize(key: JournalKey, size: number): ImgfsError {
-  return new ImgfsError('integrity', `blob ${key.digest} has ${size} bytes, its descriptor says ${key.size}`, {
-    operation: 'open blob',
-    digest: key.digest,
-    hint: 'the manifest that names this blob is wrong: its author must fix the size',
-  });
+  return new ImgfsError(
+    'integrity',
+    `blob ${key.digest} has ${size} bytes, its descriptor says ${key.size}`,
+    {
+      operation: 'open blob',
+      digest: key.digest,
+      hint: 'the manifest that names this blob is wrong: its author must fix the size',
+    },
+  );
 }

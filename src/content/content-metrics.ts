@@ -1,8 +1,14 @@
 /** Counters of the cache, for `.imgfs/metrics`. */
 import { counter } from '../observe/metrics.js';
 
-export const fetchedBytes = counter('imgfs_content_fetched_bytes_total', 'Bytes of blobs received from stores.');
-export const cachedBytes = counter('imgfs_content_cached_bytes_total', 'Bytes of reads served from the cache.');
+export const fetchedBytes = counter(
+  'imgfs_content_fetched_bytes_total',
+  'Bytes of blobs received from stores.',
+);
+export const cachedBytes = counter(
+  'imgfs_content_cached_bytes_total',
+  'Bytes of reads served from the cache.',
+);
 export const readThroughBytes = counter(
   'imgfs_content_read_through_bytes_total',
   'Bytes of blobs that passed through memory because the cache could not keep them.',

@@ -1,6 +1,7 @@
 /**
  * What the rooms above see of the cache: blobs by descriptor, read at any offset, fetched on demand, verified.
  */
+import type { ImgfsError } from '../errors/imgfs-error.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { ByteRange, CallOptions, ImageStore } from '../store/store.js';
@@ -64,6 +65,17 @@ export interface BlobReader {
   close(): Promise<void>;
 }
 
+export interface OpenOptions extends CallOptions {
+  /**
+   * How this reader verifies; default: as the cache was opened. A caller that checks every range by a digest of its
+   * own (a span digest of a layer index) reads with `default` from a strict cache too.
+   */
+  readonly verify?: 'default' | 'strict';
+}
+
+/** Told when a blob turned out not to match its digest, after some of it may have been read. */
+export type IntegrityListener = (digest: Digest, error: ImgfsError) => void;
+
 export interface ReadAllOptions extends CallOptions {
   /** Refuse a larger blob with `too-large`. */
   readonly maxBytes: number;
@@ -71,7 +83,7 @@ export interface ReadAllOptions extends CallOptions {
 
 export interface ContentCache {
   /** A reader for the blob; opening costs no request. */
-  open(source: BlobSource, options?: CallOptions): Promise<BlobReader>;
+  open(source: BlobSource, options?: OpenOptions): Promise<BlobReader>;
   /** The whole blob in memory, always verified. For manifests, configs and other small blobs. */
   readAll(source: BlobSource, options: ReadAllOptions): Promise<Uint8Array>;
   /** Take bytes that are at hand (descriptor `data`, a manifest that came with `resolve`). Verifies first. */
@@ -79,6 +91,11 @@ export interface ContentCache {
   status(digest: Digest): Promise<BlobStatus>;
   /** Digests of complete and of partial blobs. */
   list(): AsyncIterable<{ readonly digest: Digest; readonly status: BlobStatus }>;
+  /**
+   * Be told of blobs that failed: whoever gave out their bytes (the kernel's page cache) must forget them. Returns
+   * how to stop being told.
+   */
+  onIntegrityFailure(listener: IntegrityListener): () => void;
   /** What is known for work without a network. */
   readonly refs: RefStore;
   /** The directory all files are in; rooms above keep their own files in their own folder of it. */

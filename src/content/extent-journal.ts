@@ -175,7 +175,9 @@ export class ExtentJournal {
   }
 
   #append(text: string): Promise<void> {
-    this.#tail = this.#tail.then(() => writeFully(this.#fd, [Buffer.from(text)], null)).catch(() => undefined);
+    this.#tail = this.#tail
+      .then(() => writeFully(this.#fd, [Buffer.from(text)], null))
+      .catch(() => undefined);
     return this.#tail;
   }
 

@@ -17,6 +17,8 @@ const batchBytes = 1 << 20;
 const batchChunks = 1024;
 /** Resuming is free of harm while it gets on; a transfer that gets nowhere is tried twice. */
 const maxResumes = 8;
+/** Less than this is nowhere: a server that breaks more often than once in 64 KiB is broken. */
+const progressBytes = 64 << 10;
 const resumeDelayMs = 100;
 
 /** Takes what arrives. */
@@ -26,12 +28,7 @@ export interface WindowSink {
   /** Called once before the first request: make room. May move the window's end nearer. */
   prepare(window: FetchWindow): Promise<void>;
   /** Keep bytes; resolves when they can be read. Calls for one window do not overlap. */
-  accept(
-    window: FetchWindow,
-    position: number,
-    buffers: readonly Uint8Array[],
-    bytes: number,
-  ): Promise<void>;
+  accept(window: FetchWindow, position: number, buffers: readonly Uint8Array[], bytes: number): Promise<void>;
   /** Called once when nothing more will come. */
   ended(window: FetchWindow): void;
 }
@@ -85,7 +82,9 @@ export class FetchWindow {
       await this.#sink.prepare(this);
       await this.#transferAll();
     } catch (error) {
-      this.error = this.#controller.signal.aborted ? abortError(this.#controller.signal) : toImgfsError(error);
+      this.error = this.#controller.signal.aborted
+        ? abortError(this.#controller.signal)
+        : toImgfsError(error);
     } finally {
       this.done = true;
       this.#sink.ended(this);
@@ -100,7 +99,7 @@ export class FetchWindow {
         await this.#transfer();
       } catch (error) {
         checkSignal(this.#controller.signal);
-        fruitless = this.position > before ? 0 : fruitless + 1;
+        fruitless = this.position - before >= progressBytes ? 0 : fruitless + 1;
         if (fruitless > 1 || attempt >= maxResumes || !isRetryable(error, true)) throw error;
         fetchResumes.add();
         await pause(resumeDelayMs, this.#controller.signal);
@@ -213,14 +212,9 @@ class Batch {
   #chunks: Uint8Array[] = [];
   #bytes = 0;
   #writing: Promise<void> | undefined;
-  #failure: unknown;
+  #failure: Error | undefined;
 
-  constructor(
-    window: FetchWindow,
-    sink: WindowSink,
-    position: number,
-    onKept: (position: number) => void,
-  ) {
+  constructor(window: FetchWindow, sink: WindowSink, position: number, onKept: (position: number) => void) {
     this.#window = window;
     this.#sink = sink;
     this.#position = position;
@@ -260,7 +254,7 @@ class Batch {
           this.#onKept(this.#position);
         },
         (error: unknown) => {
-          this.#failure = error;
+          this.#failure = toImgfsError(error);
         },
       );
       await this.#written;

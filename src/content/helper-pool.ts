@@ -11,9 +11,9 @@ import type { Digest, DigestAlgorithm } from '../oci/digest.js';
 import type { HelperRequest, ScannedEntry } from './helper-worker.js';
 
 interface Pending {
-  resolve(value: unknown): void;
-  reject(error: Error): void;
-  onPart?: (part: readonly ScannedEntry[]) => void;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+  readonly onPart?: (part: readonly ScannedEntry[]) => void;
 }
 
 interface Answer {

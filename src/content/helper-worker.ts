@@ -8,10 +8,20 @@ import { parentPort } from 'node:worker_threads';
 import { createDigester, type DigestAlgorithm, type Digester } from '../oci/digest.js';
 
 export type HelperRequest =
-  | { readonly op: 'hash'; readonly stream: number; readonly algorithm: DigestAlgorithm; readonly fd: number;
-      readonly start: number; readonly end: number }
-  | { readonly op: 'feed'; readonly stream: number; readonly algorithm: DigestAlgorithm;
-      readonly bytes: Uint8Array }
+  | {
+      readonly op: 'hash';
+      readonly stream: number;
+      readonly algorithm: DigestAlgorithm;
+      readonly fd: number;
+      readonly start: number;
+      readonly end: number;
+    }
+  | {
+      readonly op: 'feed';
+      readonly stream: number;
+      readonly algorithm: DigestAlgorithm;
+      readonly bytes: Uint8Array;
+    }
   | { readonly op: 'finish'; readonly stream: number; readonly algorithm: DigestAlgorithm }
   | { readonly op: 'drop'; readonly stream: number }
   | { readonly op: 'scan'; readonly folder: string };

@@ -135,7 +135,7 @@ export class KindList implements KindLedger {
   /** The entries as victims, the one used longest ago first. An entry that may not go is passed over. */
   queue(): { readonly headMs: number; evictHead(): Promise<number | undefined> } {
     const passed = new Set<string>();
-    let keys: string[] = [];
+    const keys: string[] = [];
     let exhausted = false;
     const head = (): string | undefined => {
       if (keys.length === 0 && !exhausted) {

@@ -43,7 +43,11 @@ const log = createLogger('content');
 /** A window begins and ends at blocks of the file system where it can: half a block on disk is a whole one. */
 const blockBytes = 4096;
 /** Hashed on the JavaScript thread: 1 ms without SHA instructions, a round trip to a helper is 0.1 ms. */
-const inlineHashBytes: Readonly<Record<string, number>> = { sha256: 256 << 10, sha512: 256 << 10, blake3: 16 << 10 };
+const inlineHashBytes: Readonly<Record<string, number>> = {
+  sha256: 256 << 10,
+  sha512: 256 << 10,
+  blake3: 16 << 10,
+};
 /** The digest follows the arriving bytes in steps of this length. */
 const hashStepBytes = 1 << 20;
 /** Through memory, windows stay small: four readers with two windows each fit on the shelf. */
@@ -138,7 +142,7 @@ export class LazyBlob implements WindowSink {
       this.#claimed.add(0, this.size);
       if (complete.trusted) {
         this.#becomeComplete();
-        this.#context.touch(this.key.digest, complete.fd);
+        this.#context.touch(this.key.digest);
       }
     } else if (this.#context.diskUsable()) await this.#openPartial();
   }
@@ -289,10 +293,11 @@ export class LazyBlob implements WindowSink {
       const bytes = Math.max(demand.windowBytes(position), Math.min(end - position, longWindowBytes));
       window = this.#startWindow(position, bytes, demand.source);
     }
-    await this.#wait(window, position, Math.min(end, window?.end ?? end), demand.signal);
+    const until = Math.min(end, window?.end ?? end);
+    await this.#wait(window, position, until, demand.signal);
     this.#checkUsable();
     if (window?.error === undefined) this.#prefetchFailed = false;
-    else if (!this.#visible.covers(position, position + 1) && !window.cancelled) {
+    else if (!this.#visible.covers(position, until) && !window.cancelled) {
       // Somebody else's source may fail where ours does not.
       if (window.source === demand.source) throw window.error;
     }
@@ -357,7 +362,8 @@ export class LazyBlob implements WindowSink {
 
   /** Fetch ahead of a reader that goes on. Cheap when there is nothing to do. */
   prefetch(readAhead: ReadAhead, source: BlobSource): void {
-    if (this.#complete || this.#prefetchFailed || this.#partial === undefined || !this.#context.diskUsable()) return;
+    if (this.#complete || this.#prefetchFailed || this.#partial === undefined || !this.#context.diskUsable())
+      return;
     const until = Math.min(this.size, readAhead.aheadUntil);
     if (readAhead.position >= until) return;
     this.#startAhead(readAhead.position, until, source, () => readAhead.nextWindow(), readAhead);
@@ -424,8 +430,7 @@ export class LazyBlob implements WindowSink {
   ): Promise<void> {
     for (const { start, end } of this.#claimed.missing(position, position + bytes)) {
       this.#checkUsable();
-      const part =
-        end - start === bytes ? buffers : sliceBuffers(buffers, start - position, end - position);
+      const part = end - start === bytes ? buffers : sliceBuffers(buffers, start - position, end - position);
       if (window.throughMemory) await this.#passThrough(start, end, part);
       else await this.#keep(window, start, end, part);
     }
@@ -633,7 +638,7 @@ export class LazyBlob implements WindowSink {
       const stat = await statFile(this.#fd);
       if (stat.size !== this.size || !isStamped(this.key.digest, stat)) {
         this.#fail('the cached file was changed', false);
-      } else this.#context.touch(this.key.digest, this.#fd);
+      } else this.#context.touch(this.key.digest);
     } finally {
       this.#idleOne();
     }

@@ -22,7 +22,7 @@ export class StreamDigest {
   #hashed = 0;
   #running: Promise<void> = Promise.resolve();
   #active = false;
-  #failure: unknown;
+  #failure: Error | undefined;
   #dropped = false;
 
   constructor(pool: HelperPool, digest: Digest) {
@@ -78,7 +78,7 @@ export class StreamDigest {
         this.#work.shift();
       }
     } catch (error) {
-      this.#failure = error;
+      this.#failure = error instanceof Error ? error : new Error(String(error));
       this.#work.length = 0;
     } finally {
       // In the same turn as the last look at the work: none can slip in between.
