@@ -8,7 +8,7 @@ import { createLogger } from '../../observe/log.js';
 import type { ListOptions } from '../store.js';
 import type { Call, RegistryClient, Reply } from './client.js';
 import { NameStream } from './name-stream.js';
-import { nextPage } from './next-page.js';
+import { fetchNextPage, nextPage } from './next-page.js';
 import { caps } from './options.js';
 
 const log = createLogger('store');
@@ -79,8 +79,7 @@ async function* allNames(client: RegistryClient, plan: ListPlan, query: string):
     if (pages >= caps.pages || emptyPages > maxEmptyPages)
       throw broken(reply.context, `no end after ${pages} pages`);
     seen.add(next.href);
-    // A cursor means something to the endpoint that gave it only.
-    reply = await client.sendTo(reply.endpoint, { ...plan.call, path: plan.path, url: next });
+    reply = await fetchNextPage(client, reply, next, { ...plan.call, path: plan.path });
   }
 }
 

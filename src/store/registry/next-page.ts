@@ -1,6 +1,6 @@
 /** The next page of a list, from the registry's own link: servers differ in how they spell the cursor. */
-import { ImgfsError } from '../../errors/imgfs-error.js';
-import type { RegistryClient, Reply } from './client.js';
+import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
+import type { Call, RegistryClient, Reply } from './client.js';
 import { headerValues } from './http/headers.js';
 import { nextLink } from './http/link.js';
 
@@ -23,4 +23,27 @@ export function nextPage(client: RegistryClient, reply: Reply): URL | undefined 
   }
   // A registry behind a TLS proxy may believe that it is reached by http, or at another port: the path is what counts.
   return new URL(url.pathname + url.search, base.origin);
+}
+
+/**
+ * Ask for the next page of the endpoint that named it: a cursor means something to that one only.
+ * @throws ImgfsError `protocol` where there is no such page: the list exists, so its rest is not "not found".
+ */
+export async function fetchNextPage(
+  client: RegistryClient,
+  before: Reply,
+  url: URL,
+  call: Omit<Call, 'url'>,
+): Promise<Reply> {
+  try {
+    return await client.sendTo(before.endpoint, { ...call, url });
+  } catch (error) {
+    if (!isImgfsError(error, 'not-found')) throw error;
+    const { status: _, ...context } = error.context;
+    throw new ImgfsError('protocol', `${error.message}: the next page does not exist`, {
+      ...context,
+      cause: error,
+      hint: 'report this to the operator of the registry',
+    });
+  }
 }

@@ -8,7 +8,7 @@ import type { Call, RegistryClient, Reply } from './client.js';
 import { headerValue } from './http/headers.js';
 import { discardBody, readBody } from './http/read-body.js';
 import { manifestAccept } from './manifests.js';
-import { nextPage } from './next-page.js';
+import { fetchNextPage, nextPage } from './next-page.js';
 import { caps } from './options.js';
 
 /** Pages of one answer; each is up to 4 MiB. */
@@ -110,7 +110,7 @@ export class Referrers {
     }
     const { artifactType } = options;
     const query = artifactType === undefined ? '' : `?artifactType=${encodeURIComponent(artifactType)}`;
-    let call: Call = {
+    const call: Call = {
       ...signalOf(options),
       operation: 'list referrers',
       method: 'GET',
@@ -143,8 +143,7 @@ export class Referrers {
       if (pages >= maxPages) {
         throw new ImgfsError('protocol', `list referrers: no end after ${pages} pages`, reply.context);
       }
-      call = { ...call, url: next, expect: [200] };
-      reply = await this.#client.sendTo(reply.endpoint, call);
+      reply = await fetchNextPage(this.#client, reply, next, { ...call, expect: [200] });
     }
   }
 

@@ -70,6 +70,8 @@ export interface FaultRegistry {
   tag(repository: string, tag: string, digest: Digest): void;
   /** All blobs and manifests of a built image, and its tag. */
   addImage(repository: string, image: BuiltImage, tag?: string): Descriptor;
+  /** Every token and refresh token given out so far: secrets, as far as anybody else is concerned. */
+  issuedTokens(): string[];
   /** Let time pass for tokens and signed URLs. */
   advanceClock(ms: number): void;
   /** Outage: connections are refused and dropped until `resume`. */
@@ -200,6 +202,7 @@ export async function startFaultRegistry(options: FaultRegistryOptions = {}): Pr
       if (tag !== undefined) ensureRepository(content, repository).tags.set(tag, image.descriptor.digest);
       return image.descriptor;
     },
+    issuedTokens: () => [...context.tokens.keys(), ...context.refreshTokens.keys()],
     advanceClock: (ms) => {
       skewMs += ms;
     },

@@ -28,6 +28,12 @@ const knownChunkLimits: Readonly<Record<string, number>> = { 'ghcr.io': 4 * 1024
 /** No registry or proxy takes less (nginx's default is 1 MiB): a refusal at this size is not about the size. */
 const minChunkBytes = 512 * 1024;
 
+/**
+ * Failures of all kinds that one `append` bears, progress or not: with 8 MiB in chunks of 512 KiB each of the 16 may
+ * fail once, and the size be halved 4 times. A server that takes bytes and then denies them must come to an end.
+ */
+const maxSetbacks = 20;
+
 export class UploadSession {
   readonly #client: RegistryClient;
   readonly #endpoint: Endpoint;
@@ -153,13 +159,15 @@ export class UploadSession {
     const start = this.offset;
     const end = start + bytes.length;
     let failures = 0;
-    while (this.offset < end) {
+    for (let setbacks = 0; this.offset < end;) {
       const before = this.offset;
       try {
         await this.#patch(bytes.subarray(before - start, before - start + this.chunkBytes), options);
         failures = 0;
       } catch (thrown) {
         const error = toImgfsError(thrown);
+        setbacks += 1;
+        if (setbacks > maxSetbacks) throw error;
         if (await this.#recover(error, { start, end, failures }, options)) failures += 1;
       }
     }
@@ -195,7 +203,10 @@ export class UploadSession {
     options: CallOptions,
   ): Promise<boolean> {
     const { status } = error.context;
-    if (status === 404) return this.#reopen(error, start, options);
+    if (status === 404) {
+      if (failures >= this.#client.options.retries) throw this.#lost(error);
+      return this.#reopen(error, start, options);
+    }
     if (status === 413 || status === 416) {
       const before = this.offset;
       if (status === 416) await this.#synchronize(start, end, options);
