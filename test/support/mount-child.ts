@@ -5,13 +5,15 @@
  *   node mount-child.js <driver> <mount point> <scratch folder> [options as JSON]
  *
  * One command per line on stdin, one JSON answer per line on stdout:
- *   statistics | counts | burn <ms> | expire <parent inode> <name> | expire-attributes <inode>
+ *   statistics | counts | burn <ms> | block <ms> | complete | evict | expire <parent inode> <name> | expire-attributes <inode>
  *   grow <text> | unmount | force | exit
  */
+import { copyFileSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { FuseDriver, MountOptions } from '../../src/fuse/driver.js';
 import type { Inode } from '../../src/vfs/file-system.js';
 import { nameFromText } from '../../src/vfs/name.js';
+import type { MemoryNode } from './memory-file-system.js';
 import { sampleTree } from './sample-tree.js';
 
 async function loadDriver(name: string): Promise<FuseDriver> {
@@ -43,6 +45,12 @@ const session = await driver.mount(mountPoint, fileSystem, {
 void session.closed.then(() => say({ event: 'closed' }));
 say({ event: 'ready', pid: process.pid });
 
+function node(name: string): MemoryNode {
+  const found = fileSystem.root.children.get(nameFromText(name));
+  if (found === undefined) throw new Error(`no node ${name}`);
+  return found;
+}
+
 async function answer(line: string): Promise<unknown> {
   const [command = '', ...words] = line.split(' ');
   switch (command) {
@@ -70,6 +78,27 @@ async function answer(line: string): Promise<unknown> {
       setImmediate(slice);
       return { burning: true };
     }
+    case 'block': {
+      const end = Date.now() + Number(words[0]);
+      while (Date.now() < end);
+      return { blocked: true };
+    }
+    case 'complete': {
+      // The rest of the sparse file arrives, from elsewhere.
+      const { backing, size } = node('sparse');
+      await backing?.fill({ start: 0, end: size }, AbortSignal.timeout(10_000));
+      if (backing !== undefined) backing.complete = true;
+      return {};
+    }
+    case 'evict': {
+      // As the cache does it: the file loses its name, and the content is made anew elsewhere.
+      const { backing } = node('big');
+      if (backing === undefined) throw new Error('no backing');
+      copyFileSync(backing.path, `${backing.path}.new`);
+      rmSync(backing.path);
+      backing.path = `${backing.path}.new`;
+      return {};
+    }
     case 'expire':
       fileSystem.notifier?.expireEntry(Number(words[0]) as Inode, nameFromText(words[1] ?? ''));
       return {};
@@ -77,11 +106,10 @@ async function answer(line: string): Promise<unknown> {
       fileSystem.notifier?.expireAttributes(Number(words[0]) as Inode);
       return {};
     case 'grow': {
-      const node = fileSystem.root.children.get(nameFromText('tag'));
-      if (node === undefined) throw new Error('no node');
-      node.content = Buffer.from(words.join(' '));
-      node.size = node.content.length;
-      return { inode: node.inode };
+      const tag = node('tag');
+      tag.content = Buffer.from(words.join(' '));
+      tag.size = tag.content.length;
+      return { inode: tag.inode };
     }
     case 'unmount':
       await session.unmount();

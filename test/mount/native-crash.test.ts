@@ -1,0 +1,142 @@
+/** However the daemon ends, its mount point is usable again. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { findMount } from '../../src/fuse/mount-table.js';
+import { run, skipWithout } from '../support/child.js';
+import { mountSample, skipWithoutMount, type Mounted } from '../support/mounted.js';
+
+const timeout = 60_000;
+
+/** More of them on demand: a run of 200 takes some minutes. */
+const kills = Number(process.env['IMGFS_TEST_KILLS'] ?? 5);
+
+async function mustBeUsable(mounted: Mounted, sinceMs: number): Promise<void> {
+  for (;;) {
+    if ((await findMount(mounted.path)) === undefined) {
+      assert.deepEqual(await readdir(mounted.path), []);
+      return;
+    }
+    assert.ok(Date.now() - sinceMs < 2_000, 'still mounted after 2 s');
+    await sleep(20);
+  }
+}
+
+describe('native driver: the daemon dies', { skip: skipWithoutMount('native') }, () => {
+  test(
+    `kill -9 under load, ${kills} times at random moments`,
+    { timeout: timeout + kills * 4_000 },
+    async (t) => {
+      for (let round = 0; round < kills; round += 1) {
+        const mounted = await mountSample('native');
+        t.after(() => mounted.dispose());
+        const readers = ['sparse', 'stuck', 'slow', 'big', 'plain', 'many'].map((name) =>
+          spawn(
+            'sh',
+            ['-c', 'while cat "$0" || ls -l "$0"; do :; done >/dev/null 2>&1', join(mounted.path, name)],
+            {
+              stdio: 'ignore',
+            },
+          ),
+        );
+        await sleep(50 + Math.random() * 400);
+        const since = Date.now();
+        mounted.child.kill('SIGKILL');
+        await mounted.exited;
+        await mustBeUsable(mounted, since);
+        for (const reader of readers) {
+          reader.kill('SIGKILL');
+          if (reader.exitCode === null && reader.signalCode === null)
+            await once(reader, 'exit', { signal: AbortSignal.timeout(3_000) });
+        }
+        const { stdout } = await run('ps', ['-eo', 'stat=,args=']);
+        const left = stdout.split('\n').filter((line) => line.includes(mounted.path));
+        assert.deepEqual(left, [], 'no process is left, none in D state');
+        await mounted.dispose();
+      }
+    },
+  );
+
+  test('process.exit without unmounting', { timeout }, async (t) => {
+    const mounted = await mountSample('native');
+    t.after(() => mounted.dispose());
+    await readFile(join(mounted.path, 'hello'));
+    await mounted.command('exit');
+    assert.equal(await mounted.exited, 0);
+    await mustBeUsable(mounted, Date.now());
+  });
+
+  test('after an orderly unmount no watchdog is left', { timeout }, async (t) => {
+    const mounted = await mountSample('native');
+    t.after(() => mounted.dispose());
+    assert.equal((await mounted.statistics())['watchdog'], 1);
+    await mounted.command('unmount');
+    await sleep(100);
+    const { stdout } = await run('ps', ['-eo', 'args=']);
+    const watchdogs = stdout
+      .split('\n')
+      .filter((line) => line.includes('imgfs-watchdog') && line.includes(mounted.path));
+    assert.deepEqual(watchdogs, []);
+  });
+
+  test('10,000 open files with a limit of 1024', { timeout, skip: skipWithout('sh') }, async (t) => {
+    const mounted = await mountSample('native', {}, ['sh', '-c', 'ulimit -n 1024; exec "$@"', 'sh']);
+    t.after(() => mounted.dispose());
+    const program = `
+      const { openSync, readSync } = require('node:fs');
+      const fds = [];
+      for (let i = 0; i < 5000; i += 1) fds.push(openSync(process.argv[1] + '/many/file-' + i, 'r'));
+      for (let i = 0; i < 5000; i += 1) fds.push(openSync(process.argv[1] + '/' + ['big', 'part', 'hello'][i % 3], 'r'));
+      const buffer = Buffer.alloc(10);
+      for (const fd of fds) readSync(fd, buffer, 0, 10, 0);
+      console.log(fds.length);`;
+    const { stdout, stderr } = await run('sh', [
+      '-c',
+      'ulimit -n 20000; exec "$@"',
+      'sh',
+      process.execPath,
+      '-e',
+      program,
+      mounted.path,
+    ]);
+    assert.equal(stdout.trim(), '10000', stderr);
+  });
+});
+
+describe('native driver: as an ordinary user', () => {
+  const tools = skipWithout('unshare', 'setpriv', 'mknod', 'fusermount3');
+  const skip =
+    skipWithoutMount('native') ||
+    tools ||
+    (process.getuid?.() !== 0 ? 'needs root, to become somebody else' : false);
+  for (const suite of ['native.test.js', 'native-threads.test.js']) {
+    const file = new URL(`./${suite}`, import.meta.url).pathname;
+    test(
+      `${suite} passes through fusermount3`,
+      { timeout: 180_000, skip: skip || !existsSync(file) },
+      async () => {
+        // In a mount namespace of its own, where /dev/fuse is open to everybody as on an ordinary system.
+        const script = `
+        set -e
+        dir=$(mktemp -d); chmod 777 "$dir"
+        mount -t tmpfs none "$dir"; chmod 1777 "$dir"
+        mknod -m 666 "$dir/fuse" c 10 229; mount --bind "$dir/fuse" /dev/fuse
+        mkdir -m 777 "$dir/tmp"
+        exec env -u NODE_TEST_CONTEXT HOME="$dir/tmp" TMPDIR="$dir/tmp" setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`;
+        const { code, stdout, stderr } = await run(
+          'unshare',
+          ['-m', 'sh', '-c', script, 'sh', process.execPath, '--test', file],
+          { timeoutMs: 170_000 },
+        );
+        assert.equal(code, 0, `${stdout}${stderr}`.slice(-6_000));
+        assert.match(stdout, /# pass [1-9]/);
+        assert.match(stdout, /# skipped 0/);
+      },
+    );
+  }
+});
