@@ -48,8 +48,13 @@ export function digestAlgorithm(digest: Digest): DigestAlgorithm {
   throw new ImgfsError('internal', `branded digest with unknown algorithm: ${digest}`);
 }
 
-/** The part behind the colon: lower-case hex. */
+/**
+ * The part behind the colon: lower-case hex, safe as a file name. Checked again here, because this is where a digest
+ * becomes a path, and a type assertion somewhere else would make it any path.
+ * @throws ImgfsError `internal` for what was never checked.
+ */
 export function digestHex(digest: Digest): string {
+  if (!isDigest(digest)) throw new ImgfsError('internal', 'branded digest is none');
   return digest.slice(digest.indexOf(':') + 1);
 }
 

@@ -5,6 +5,7 @@ import type { Digest } from '../../src/oci/digest.js';
 import { isBlobStatter, isReferrersFinder, isRepositoryLister, isTagLister } from '../../src/store/store.js';
 import { collect, rejectsWith } from '../support/bodies.js';
 import { buildArtifact, sampleImage } from '../support/image-builder.js';
+import { tagFor } from './only-tag.js';
 import type { StoreFactory, StoreSuiteOptions } from './store-suite.js';
 
 const deadline = { timeout: 30_000 };
@@ -73,7 +74,7 @@ function statTests(factory: StoreFactory): void {
     const { store, repository } = fixture;
     assert.ok(isBlobStatter(store));
     const image = await sampleImage();
-    await fixture.addImage(repository, image, 'v1');
+    await fixture.addImage(repository, image, tagFor(fixture));
     for (const { descriptor } of image.blobs) {
       const { digest, size } = await store.statBlob(repository, descriptor.digest);
       assert.deepEqual([digest, size], [descriptor.digest, descriptor.size]);
@@ -93,7 +94,7 @@ function referrersTests(factory: StoreFactory): void {
     const { store, repository } = fixture;
     assert.ok(isReferrersFinder(store));
     const image = await sampleImage();
-    await fixture.addImage(repository, image, 'v1');
+    await fixture.addImage(repository, image, tagFor(fixture));
     const artifacts = ['sbom', 'signature'].map((kind) =>
       buildArtifact({
         artifactType: `application/vnd.test.${kind}`,
@@ -124,7 +125,7 @@ function noReferrersTests(factory: StoreFactory): void {
     const { store, repository } = fixture;
     assert.ok(isReferrersFinder(store));
     const image = await sampleImage();
-    await fixture.addImage(repository, image, 'v1');
+    await fixture.addImage(repository, image, tagFor(fixture));
     assert.deepEqual(await collect(store.referrers(repository, image.descriptor.digest)), []);
   });
 }

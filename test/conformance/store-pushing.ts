@@ -7,6 +7,7 @@ import { isPusher, type ImageStore, type Pusher } from '../../src/store/store.js
 import { readBody, rejectsWith, sameBytes } from '../support/bodies.js';
 import { buildIndex, sampleImage, type BuiltImage } from '../support/image-builder.js';
 import { createPrng } from '../support/prng.js';
+import { tagFor } from './only-tag.js';
 import type { StoreFactory, StoreFixture, StoreSuiteOptions } from './store-suite.js';
 
 const deadline = { timeout: 30_000 };
@@ -41,15 +42,16 @@ export function pushingTests(factory: StoreFactory, options: StoreSuiteOptions):
 
 function uploadTests(factory: StoreFactory): void {
   void test('an image pushed is the image read', deadline, async (t) => {
-    const { store, repository } = pushing(await factory(t));
+    const fixture = pushing(await factory(t));
+    const { store, repository } = fixture;
     const image = await sampleImage();
     await pushBlobs(store, repository, image);
     const [manifest] = image.manifests;
     assert.ok(manifest);
     const { mediaType } = manifest.descriptor;
-    const put = await store.putManifest(repository, manifest.bytes, mediaType, { tags: ['v1'] });
+    const put = await store.putManifest(repository, manifest.bytes, mediaType, { tags: [tagFor(fixture)] });
     assert.equal(put.digest, image.descriptor.digest);
-    const { descriptor } = await store.resolve({ repository, tag: 'v1' });
+    const { descriptor } = await store.resolve({ repository, tag: tagFor(fixture) });
     assert.equal(descriptor.digest, image.descriptor.digest);
     for (const blob of image.blobs) {
       const read = await readBody(await store.fetch(repository, blob.descriptor));
@@ -151,29 +153,32 @@ function mountTests(factory: StoreFactory, options: StoreSuiteOptions): void {
 
 function manifestTests(factory: StoreFactory): void {
   void test('a manifest whose blobs are missing is refused', deadline, async (t) => {
-    const { store, repository } = pushing(await factory(t));
+    const fixture = pushing(await factory(t));
+    const { store, repository } = fixture;
     const [manifest] = (await sampleImage({ seed: 77 })).manifests;
     assert.ok(manifest);
     const { mediaType } = manifest.descriptor;
-    const putting = store.putManifest(repository, manifest.bytes, mediaType, { tags: ['broken'] });
+    const putting = store.putManifest(repository, manifest.bytes, mediaType, { tags: [tagFor(fixture)] });
     await rejectsWith(putting, 'invalid', 'invalid-content', 'not-found', 'protocol');
-    await rejectsWith(store.resolve({ repository, tag: 'broken' }), 'not-found');
+    await rejectsWith(store.resolve({ repository, tag: tagFor(fixture) }), 'not-found');
   });
 
   void test('several tags, no tag, and an index with children', deadline, async (t) => {
-    const { store, repository } = pushing(await factory(t));
+    const fixture = pushing(await factory(t));
+    const { store, repository } = fixture;
     const children = [
       await sampleImage(),
       await sampleImage({ seed: 2, platform: { os: 'linux', architecture: 'arm64' } }),
     ];
     const index = await buildIndex(children);
+    const tags = fixture.onlyTag === undefined ? ['one', 'two'] : [fixture.onlyTag];
     await pushBlobs(store, repository, index);
     for (const { bytes, descriptor } of index.manifests) {
       const child = descriptor.digest !== index.descriptor.digest;
-      const rest = child ? { child } : { tags: ['one', 'two'] };
+      const rest = child ? { child } : { tags };
       await store.putManifest(repository, bytes, descriptor.mediaType, rest);
     }
-    for (const tag of ['one', 'two']) {
+    for (const tag of tags) {
       const { descriptor } = await store.resolve({ repository, tag });
       assert.equal(descriptor.digest, index.descriptor.digest);
     }
@@ -184,15 +189,16 @@ function manifestTests(factory: StoreFactory): void {
   });
 
   void test('a tag moves when it is put again', deadline, async (t) => {
-    const { store, repository } = pushing(await factory(t));
+    const fixture = pushing(await factory(t));
+    const { store, repository } = fixture;
     for (const seed of [1, 2]) {
       const image = await sampleImage({ seed });
       await pushBlobs(store, repository, image);
       const [manifest] = image.manifests;
       assert.ok(manifest);
       const { mediaType, digest } = manifest.descriptor;
-      await store.putManifest(repository, manifest.bytes, mediaType, { tags: ['moving'] });
-      assert.equal((await store.resolve({ repository, tag: 'moving' })).descriptor.digest, digest);
+      await store.putManifest(repository, manifest.bytes, mediaType, { tags: [tagFor(fixture)] });
+      assert.equal((await store.resolve({ repository, tag: tagFor(fixture) })).descriptor.digest, digest);
     }
   });
 }

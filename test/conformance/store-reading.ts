@@ -6,6 +6,7 @@ import type { Descriptor } from '../../src/oci/descriptor.js';
 import { mediaTypes } from '../../src/oci/media-type.js';
 import { readBody, readRange, rejectsWith, sameBytes } from '../support/bodies.js';
 import { buildImage, buildIndex, sampleImage, type BuiltSingleImage } from '../support/image-builder.js';
+import { tagFor } from './only-tag.js';
 import type { StoreFactory, StoreFixture, StoreSuiteOptions } from './store-suite.js';
 
 const deadline = { timeout: 30_000 };
@@ -13,7 +14,7 @@ const absent = `sha256:${'1'.repeat(64)}` as Digest;
 
 async function filled(fixture: StoreFixture): Promise<BuiltSingleImage> {
   const image = await sampleImage();
-  await fixture.addImage(fixture.repository, image, 'v1');
+  await fixture.addImage(fixture.repository, image, tagFor(fixture));
   return image;
 }
 
@@ -35,7 +36,7 @@ function resolvingTests(factory: StoreFactory): void {
     const fixture = await factory(t);
     const image = await filled(fixture);
     const { repository, store } = fixture;
-    const { descriptor, bytes } = await store.resolve({ repository, tag: 'v1' });
+    const { descriptor, bytes } = await store.resolve({ repository, tag: tagFor(fixture) });
     const { mediaType, digest, size } = image.descriptor;
     assert.deepEqual(
       { mediaType: descriptor.mediaType, digest: descriptor.digest, size: descriptor.size },
@@ -197,7 +198,10 @@ function leavingTests(factory: StoreFactory): void {
     const { descriptor } = payloadLayer(await filled(fixture));
     const { repository, store } = fixture;
     const aborted = AbortSignal.abort();
-    await rejectsWith(store.resolve({ repository, tag: 'v1' }, { signal: aborted }), 'interrupted');
+    await rejectsWith(
+      store.resolve({ repository, tag: tagFor(fixture) }, { signal: aborted }),
+      'interrupted',
+    );
     await rejectsWith(
       store.fetch(repository, descriptor, { signal: aborted }).then((body) => readBody(body)),
       'interrupted',

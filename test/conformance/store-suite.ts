@@ -26,6 +26,8 @@ export interface StoreFixture {
   readonly store: ImageStore;
   /** A repository of the store that tests may fill; `''` where a store has only one. */
   readonly repository: string;
+  /** The tag of the only image, for a store that keeps no names (`dir:`). */
+  readonly onlyTag?: string;
   /** A second one, where there can be several. */
   readonly otherRepository?: string;
   /** Put an image there, not through the store. */

@@ -42,6 +42,12 @@ export async function checkLayoutVersion(root: string): Promise<void> {
         : error;
     },
   );
+  checkLayoutVersionText(bytes, root);
+}
+
+/** The same for the content of the file; `where` is the layout's path. */
+export function checkLayoutVersionText(bytes: Uint8Array, where: string): void {
+  const marker = `${where}/oci-layout`;
   const document = asObject(parseUntrustedJson(bytes, { what: marker, maxBytes: maxMarkerBytes }), marker);
   const version = field(document, 'imageLayoutVersion');
   if (typeof version === 'string' && /^1\.[0-9]+\.[0-9]+$/.test(version)) return;

@@ -1,0 +1,222 @@
+/**
+ * What `docker save` writes: `docker-archive:path` (moby daemon/internal/image/tarexport; containers/image
+ * docker/internal/tarfile).
+ *
+ * `manifest.json` lists the images; configs and layers are members anywhere in the archive, layers mostly uncompressed,
+ * so that their digest is the diffID of the config. The format has no manifests: a schema 2 manifest is made, the same
+ * on each opening. Where the archive is an image layout too (Docker 25 and later), its own manifests are used.
+ */
+import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { digestOf, isDigest, type Digest } from '../../oci/digest.js';
+import { maxConfigBytes, parseImageConfig } from '../../oci/image-config.js';
+import { asObject, optionalStrings, refuseField, requiredString } from '../../oci/json-fields.js';
+import { parseUntrustedJson } from '../../oci/json.js';
+import { mediaTypes } from '../../oci/media-type.js';
+import { maxManifestBytes, parseManifest } from '../../oci/parse-manifest.js';
+import { parseFullName, type ImageName } from '../image-name.js';
+import { ImageTable, isSameName, type ImageEntry } from '../layout/image-table.js';
+import type { CallOptions } from '../store.js';
+import {
+  blobSize,
+  digestMember,
+  readExactly,
+  readMember,
+  type ArchiveBlob,
+  type ArchiveContents,
+  type ScannedArchive,
+} from './archive-contents.js';
+import { sniffCompression } from './archive-file.js';
+import { layoutBlob, loadOciArchive } from './oci-archive.js';
+import type { TarMember } from './scan-tar.js';
+
+interface SavedImage {
+  readonly config: string;
+  readonly layers: readonly string[];
+  readonly names: readonly ImageName[];
+}
+
+/** @throws ImgfsError `invalid-content` naming what is missing or contradictory; `unsupported` for docker < 1.10. */
+export async function loadDockerArchive(
+  archive: ScannedArchive,
+  options: CallOptions = {},
+): Promise<ArchiveContents> {
+  const saved = await readManifestJson(archive);
+  const layout = await layoutSide(archive);
+  const blobs = new Map<Digest, ArchiveBlob>();
+  const images: Omit<ImageEntry, 'position'>[] = [];
+  for (const image of saved) {
+    const config = await readMember(archive, archive.members.mustFind(image.config), maxConfigBytes);
+    const known = layout?.byConfig.get(digestOf(config));
+    const descriptor = known ?? (await synthesize(archive, image, config, blobs, options));
+    images.push({ descriptor, names: image.names });
+  }
+  const others = layout?.images.filter(({ descriptor }) =>
+    images.every((image) => image.descriptor.digest !== descriptor.digest),
+  );
+  const table = new ImageTable(
+    archive.file.path,
+    [...images, ...(others ?? [])].map(mergeNames(layout?.images ?? [])),
+  );
+  return { images: table, blob: (digest) => blobs.get(digest) ?? layoutBlob(archive, digest) };
+}
+
+/** An image has the names of both sides. */
+function mergeNames(layout: readonly Omit<ImageEntry, 'position'>[]) {
+  return ({ descriptor, names }: Omit<ImageEntry, 'position'>): Omit<ImageEntry, 'position'> => {
+    const more = layout
+      .filter((other) => other.descriptor.digest === descriptor.digest)
+      .flatMap((other) => other.names);
+    const all = [...names, ...more];
+    return {
+      descriptor,
+      names: all.filter((name, at) => all.findIndex((other) => isSameName(name, other)) === at),
+    };
+  };
+}
+
+async function readManifestJson(archive: ScannedArchive): Promise<readonly SavedImage[]> {
+  const { file, members } = archive;
+  const member = members.find('manifest.json');
+  if (member === undefined) {
+    const isOci = members.find('index.json') !== undefined;
+    const isOld = members.find('repositories') !== undefined;
+    throw new ImgfsError(
+      isOld && !isOci ? 'unsupported' : 'invalid-content',
+      `open docker-archive ${file.path}: it has no manifest.json`,
+      {
+        path: file.path,
+        hint: isOci
+          ? 'it is an image layout: use oci-archive: instead of docker-archive:'
+          : isOld
+            ? 'it was saved by a Docker older than 1.10: load and save it again'
+            : 'it is no archive of images: check with tar -tf',
+      },
+    );
+  }
+  const what = `${file.path}: manifest.json`;
+  const document = parseUntrustedJson(await readMember(archive, member, maxManifestBytes), {
+    what,
+    maxBytes: maxManifestBytes,
+  });
+  if (!Array.isArray(document)) refuseField(what, 'not a list');
+  return document.map((value, index) => parseSavedImage(value, `${what}[${index}]`));
+}
+
+function parseSavedImage(value: unknown, where: string): SavedImage {
+  const object = asObject(value, where);
+  return {
+    config: requiredString(object, 'Config', where),
+    layers: optionalStrings(object, 'Layers', where) ?? [],
+    names: (optionalStrings(object, 'RepoTags', where) ?? []).map(
+      (tag) =>
+        parseFullName(tag) ??
+        refuseField(`${where}.RepoTags`, `${JSON.stringify(tag.slice(0, 300))} is no name`),
+    ),
+  };
+}
+
+interface LayoutSide {
+  readonly images: readonly Omit<ImageEntry, 'position'>[];
+  /** Image manifests of the index by the digest of their config. */
+  readonly byConfig: ReadonlyMap<Digest, Descriptor>;
+}
+
+/** The index of an archive that is an image layout too; undefined when it is none. */
+async function layoutSide(archive: ScannedArchive): Promise<LayoutSide | undefined> {
+  if (archive.members.find('oci-layout') === undefined || archive.members.find('index.json') === undefined) {
+    return undefined;
+  }
+  const { images } = await loadOciArchive(archive);
+  const byConfig = new Map<Digest, Descriptor>();
+  for (const { descriptor } of images.entries) {
+    const config = await configDigest(archive, descriptor);
+    if (config !== undefined && !byConfig.has(config)) byConfig.set(config, descriptor);
+  }
+  return { images: images.entries, byConfig };
+}
+
+/** Undefined for an index, and for what is missing or malformed: it is shown when somebody asks for it. */
+async function configDigest(archive: ScannedArchive, descriptor: Descriptor): Promise<Digest | undefined> {
+  const blob = layoutBlob(archive, descriptor.digest);
+  if (blob === undefined || blobSize(blob) > maxManifestBytes || !('offset' in blob)) return undefined;
+  const bytes = Buffer.alloc(blob.size);
+  await readExactly(archive.file, bytes, blob.offset, blob.size);
+  try {
+    const manifest = parseManifest(bytes, descriptor.mediaType);
+    return manifest.kind === 'image' ? manifest.config.digest : undefined;
+  } catch (error) {
+    if (isImgfsError(error)) return undefined;
+    throw error;
+  }
+}
+
+/** The fields and their order are those of containers/image. Media types say how the layers really are stored. */
+async function synthesize(
+  archive: ScannedArchive,
+  image: SavedImage,
+  config: Buffer,
+  blobs: Map<Digest, ArchiveBlob>,
+  options: CallOptions,
+): Promise<Descriptor> {
+  const { diffIds } = parseImageConfig(config);
+  if (diffIds.length !== image.layers.length) {
+    throw new ImgfsError(
+      'invalid-content',
+      `open docker-archive ${archive.file.path}: ${image.config} has ${diffIds.length} layers, manifest.json ${image.layers.length}`,
+      { path: archive.file.path },
+    );
+  }
+  const layers: object[] = [];
+  for (const [at, diffId] of diffIds.entries()) {
+    const { descriptor, blob } = await layerBlob(archive, image.layers[at] ?? '', diffId, options);
+    blobs.set(descriptor.digest, blob);
+    layers.push({ mediaType: descriptor.mediaType, size: descriptor.size, digest: descriptor.digest });
+  }
+  const configDigest = digestOf(config);
+  blobs.set(configDigest, { bytes: config });
+  const mediaType = mediaTypes.dockerManifest;
+  const bytes = Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType,
+      config: { mediaType: mediaTypes.dockerConfig, size: config.length, digest: configDigest },
+      layers,
+    }),
+  );
+  const digest = digestOf(bytes);
+  blobs.set(digest, { bytes });
+  return { mediaType, digest, size: bytes.length };
+}
+
+const layerTypes = {
+  gzip: mediaTypes.dockerLayerGzip,
+  zstd: `${mediaTypes.dockerLayer}.zstd`,
+  xz: mediaTypes.octetStream,
+  bzip2: mediaTypes.octetStream,
+  none: mediaTypes.dockerLayer,
+} as const;
+
+/**
+ * A layer as it is stored. Uncompressed, its digest is its diffID. Compressed, it is the one in its name where it has
+ * one (`blobs/sha256/<hex>`); else it has to be computed.
+ */
+async function layerBlob(
+  archive: ScannedArchive,
+  path: string,
+  diffId: Digest,
+  options: CallOptions,
+): Promise<{ readonly descriptor: Descriptor; readonly blob: TarMember }> {
+  const member = archive.members.mustFind(path);
+  const head = Buffer.alloc(Math.min(6, member.size));
+  await readExactly(archive.file, head, member.offset, head.length);
+  const compression = sniffCompression(head) ?? 'none';
+  const named = member.name.replace(/^blobs\/([a-z0-9]+)\/([0-9a-f]+)$/, '$1:$2');
+  const digest =
+    compression === 'none'
+      ? diffId
+      : isDigest(named)
+        ? named
+        : await digestMember(archive, member, 'sha256', options);
+  return { descriptor: { mediaType: layerTypes[compression], digest, size: member.size }, blob: member };
+}

@@ -1,0 +1,62 @@
+/**
+ * From a location to an open store. Code of a transport is loaded when it is needed, and the ones that need more than a
+ * path (registries, engines) are given by the caller: this file knows no configuration.
+ */
+import { ImgfsError } from '../errors/imgfs-error.js';
+import type { Platform } from '../oci/platform.js';
+import type { FileLocation, Location } from './location.js';
+import type { CallOptions, ImageStore, TransportName } from './store.js';
+
+export interface OpenStoreOptions extends CallOptions {
+  /** Make what is not there yet, where the transport can be written. */
+  readonly create?: boolean;
+  readonly readOnly?: boolean;
+  /** Chooses among images of one name; default: this machine's. */
+  readonly platform?: Platform;
+  /** Where compressed archives are unpacked to. */
+  readonly spoolDirectory?: string;
+}
+
+/** Opens the store of a location; the image in it is not looked at. */
+export type StoreOpener = (location: Location, options: OpenStoreOptions) => Promise<ImageStore>;
+
+export type StoreOpeners = Partial<Record<TransportName, StoreOpener>>;
+
+/**
+ * Open a store: by the opener given for its transport, else by our own for layouts, archives and directories.
+ * @throws ImgfsError `unsupported` when nobody can open that transport; whatever the store throws.
+ */
+export async function openStore(
+  location: Location,
+  options: OpenStoreOptions = {},
+  openers: StoreOpeners = {},
+): Promise<ImageStore> {
+  const opener = openers[location.transport] ?? localOpeners[location.transport];
+  if (opener !== undefined) return opener(location, options);
+  throw new ImgfsError('unsupported', `open ${location.transport}: this build cannot open such stores`);
+}
+
+function pathOf(location: Location): string {
+  if ('path' in location) return (location satisfies FileLocation).path;
+  throw new ImgfsError('internal', `open ${location.transport}: not a location of a file`);
+}
+
+/** Openers of the stores that need nothing but a path. */
+export const localOpeners: StoreOpeners = {
+  oci: async (location, options) => {
+    const { openLayoutStore } = await import('./layout/open-layout.js');
+    return openLayoutStore(pathOf(location), options);
+  },
+  'oci-archive': async (location, options) => {
+    const { openArchiveStore } = await import('./archive/archive-store.js');
+    return openArchiveStore('oci-archive', pathOf(location), options, options);
+  },
+  'docker-archive': async (location, options) => {
+    const { openArchiveStore } = await import('./archive/archive-store.js');
+    return openArchiveStore('docker-archive', pathOf(location), options, options);
+  },
+  dir: async (location, options) => {
+    const { openDirStore } = await import('./dir/dir-store.js');
+    return openDirStore(pathOf(location), options);
+  },
+};

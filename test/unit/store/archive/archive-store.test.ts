@@ -1,0 +1,339 @@
+import assert from 'node:assert/strict';
+import { readFile, truncate, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import type { ErrorCode } from '../../../../src/errors/codes.js';
+import { isImgfsError } from '../../../../src/errors/imgfs-error.js';
+import type { Descriptor } from '../../../../src/oci/descriptor.js';
+import { digestHex, digestOf } from '../../../../src/oci/digest.js';
+import { mediaTypes } from '../../../../src/oci/media-type.js';
+import { parseManifest } from '../../../../src/oci/parse-manifest.js';
+import {
+  openArchiveStore,
+  type ArchiveStore,
+  type ArchiveStoreOptions,
+  type ArchiveTransport,
+} from '../../../../src/store/archive/archive-store.js';
+import { buildSaved, directoryEntries, savedEntries, writeArchive } from '../../../support/archive-writer.js';
+import { collect, readBody, readRange } from '../../../support/bodies.js';
+import { mustRun, skipWithout } from '../../../support/child.js';
+import { sampleImage } from '../../../support/image-builder.js';
+import { writeLayout } from '../../../support/layout-writer.js';
+import { buildTar, compressLayer, type TarEntry } from '../../../support/tar-builder.js';
+import { tempDir } from '../../../support/temp.js';
+
+const limits = { timeout: 30_000 };
+
+async function write(t: TestContext, bytes: Uint8Array): Promise<string> {
+  const path = join(await tempDir(t, 'archive'), 'archive.tar');
+  await writeFile(path, bytes);
+  return path;
+}
+
+async function open(
+  t: TestContext,
+  transport: ArchiveTransport,
+  bytes: Uint8Array,
+  options: ArchiveStoreOptions = {},
+): Promise<ArchiveStore> {
+  const path = await write(t, bytes);
+  const store = await openArchiveStore(transport, path, options);
+  t.after(() => store.close());
+  return store;
+}
+
+async function rejects(work: Promise<unknown>, code: ErrorCode, says = /./): Promise<void> {
+  await assert.rejects(work, (error) => {
+    assert.ok(isImgfsError(error, code), `${String(error)} is not ${code}`);
+    assert.match(`${error.message} ${error.hint ?? ''}`, says);
+    return true;
+  });
+}
+
+async function manifestOf(store: ArchiveStore, tag: string, repository = ''): Promise<readonly Descriptor[]> {
+  const { descriptor } = await store.resolve({ repository, tag });
+  const bytes = await readBody(await store.fetch(repository, descriptor));
+  assert.equal(digestOf(bytes), descriptor.digest);
+  const manifest = parseManifest(bytes, descriptor.mediaType);
+  assert.ok(manifest.kind === 'image');
+  return [manifest.config, ...manifest.layers];
+}
+
+async function layoutEntries(t: TestContext, tag: string, seed = 1): Promise<TarEntry[]> {
+  const directory = await tempDir(t, 'layout');
+  await writeLayout(directory, [{ image: await sampleImage({ seed }), name: tag }]);
+  return directoryEntries(directory);
+}
+
+describe('docker-archive', limits, () => {
+  it('gives every image a manifest of what is stored', async (t) => {
+    const [one, two] = [await sampleImage({ seed: 1 }), await sampleImage({ seed: 2 })];
+    const bytes = await buildSaved([
+      { image: one, tags: ['alpine:3.20', 'registry.example:5000/team/app:v1'] },
+      { image: two, tags: [] },
+    ]);
+    const store = await open(t, 'docker-archive', bytes);
+    assert.deepEqual(await collect(store.repositories()), [
+      '',
+      'docker.io/library/alpine',
+      'registry.example:5000/team/app',
+    ]);
+    assert.deepEqual(await collect(store.tags('alpine')), ['3.20']);
+    const [config, ...layers] = await manifestOf(store, '3.20', 'alpine');
+    assert.ok(config);
+    assert.equal(config.digest, one.config.descriptor.digest);
+    assert.deepEqual(
+      layers.map(({ digest }) => digest),
+      one.layers.map(({ diffId }) => diffId),
+    );
+    for (const [at, layer] of layers.entries()) {
+      assert.equal(layer.mediaType, mediaTypes.dockerLayer);
+      assert.deepEqual(await readBody(await store.fetch('', layer)), Buffer.from(one.layers[at]?.tar ?? ''));
+      assert.equal((await store.statBlob('', layer.digest)).size, layer.size);
+    }
+    const [second] = await manifestOf(store, '@1');
+    assert.equal(second?.digest, two.config.descriptor.digest);
+    const again = await open(t, 'docker-archive', bytes);
+    assert.deepEqual(
+      await again.resolve({ repository: '', tag: '@0' }),
+      await store.resolve({ repository: '', tag: '@0' }),
+    );
+  });
+
+  it('reads the older form: directories of layers, links between equal ones, metadata anywhere', async (t) => {
+    const image = await sampleImage();
+    const [first, second] = image.layers;
+    assert.ok(first && second);
+    const config = JSON.parse(Buffer.from(image.config.bytes).toString()) as {
+      rootfs: { diff_ids: string[] };
+    };
+    config.rootfs.diff_ids = [first.diffId, second.diffId, first.diffId];
+    const manifest = [
+      { Config: 'c.json', RepoTags: ['a:b'], Layers: ['1/layer.tar', '2/layer.tar', '3/layer.tar'] },
+    ];
+    const bytes = await buildTar([
+      { name: 'manifest.json', content: JSON.stringify(manifest) },
+      { name: '3/' },
+      { name: '3/layer.tar', linkname: '../1/layer.tar' },
+      { name: '1/VERSION', content: '1.0' },
+      { name: '1/layer.tar', content: first.tar },
+      { name: 'c.json', content: JSON.stringify(config) },
+      { name: '2/layer.tar', content: second.tar },
+      { name: 'repositories', content: '{}' },
+    ]);
+    const store = await open(t, 'docker-archive', bytes);
+    const [, ...layers] = await manifestOf(store, 'b', 'a');
+    assert.deepEqual(
+      layers.map(({ digest }) => digest),
+      config.rootfs.diff_ids,
+    );
+  });
+
+  it('reads compressed layers under the digest of what is stored', async (t) => {
+    const image = await sampleImage();
+    const entries = savedEntries([{ image, tags: ['a:b'] }]).map((entry) => {
+      const layer = image.layers.find(({ diffId }) => entry.name.startsWith(digestHex(diffId)));
+      return layer === undefined ? entry : { ...entry, content: layer.bytes };
+    });
+    const store = await open(t, 'docker-archive', await buildTar(entries));
+    const [, ...layers] = await manifestOf(store, 'b', 'a');
+    assert.deepEqual(
+      layers.map(({ digest, mediaType }) => [digest, mediaType]),
+      image.layers.map(({ descriptor }) => [descriptor.digest, mediaTypes.dockerLayerGzip]),
+    );
+    const [layer] = layers;
+    assert.ok(layer);
+    assert.equal(digestOf(await readBody(await store.fetch('', layer))), layer.digest);
+  });
+
+  it('keeps the manifests of an archive that is a layout too, and finds images only one side names', async (t) => {
+    const directory = await tempDir(t, 'layout');
+    const [both, onlyLayout, onlyDocker] = await Promise.all([1, 2, 3].map((seed) => sampleImage({ seed })));
+    assert.ok(both && onlyLayout && onlyDocker);
+    await writeLayout(directory, [
+      { image: both, name: 'v1', annotations: { 'io.containerd.image.name': 'docker.io/library/both:v1' } },
+      { image: onlyLayout, name: 'v2' },
+    ]);
+    const entries = [
+      ...(await directoryEntries(directory)),
+      ...savedEntries([
+        { image: both, tags: ['both:v1', 'more:v1'] },
+        { image: onlyDocker, tags: [] },
+      ]),
+    ];
+    const store = await open(t, 'docker-archive', await buildTar(entries));
+    const digest = async (tag: string, repository = ''): Promise<string> =>
+      (await store.resolve({ repository, tag })).descriptor.digest;
+    assert.equal(await digest('v1', 'both'), both.descriptor.digest);
+    assert.equal(await digest('v1', 'more'), both.descriptor.digest);
+    assert.equal(await digest('v1'), both.descriptor.digest);
+    assert.equal(await digest('v2'), onlyLayout.descriptor.digest);
+    assert.equal((await manifestOf(store, '@1'))[0]?.digest, onlyDocker.config.descriptor.digest);
+    assert.equal((await store.images()).length, 3);
+  });
+
+  it('says what is wrong', async (t) => {
+    const image = await sampleImage({ payloadBytes: 10 });
+    const entries = savedEntries([{ image, tags: ['a:b'] }]);
+    const without = (suffix: string): TarEntry[] => entries.filter(({ name }) => !name.endsWith(suffix));
+    const layerName = `${digestHex(image.layers[0]?.diffId ?? image.descriptor.digest)}.tar`;
+    const configName = digestHex(image.config.descriptor.digest);
+    const withManifest = (content: unknown): TarEntry[] => [
+      ...without('manifest.json'),
+      { name: 'manifest.json', content: typeof content === 'string' ? content : JSON.stringify(content) },
+    ];
+    const item = { Config: `${configName}.json`, RepoTags: ['a:b'], Layers: [layerName] };
+    for (const [wrong, code, says] of [
+      [without('manifest.json'), 'invalid-content', /no manifest.json.*tar -tf/],
+      [
+        [...without('manifest.json'), { name: 'repositories', content: '{}' }],
+        'unsupported',
+        /older than 1.10/,
+      ],
+      [await layoutEntries(t, 'v1'), 'invalid-content', /use oci-archive:/],
+      [without(layerName), 'invalid-content', /missing/],
+      [without(`${configName}.json`), 'invalid-content', /missing/],
+      [withManifest([item]), 'invalid-content', /has 2 layers, manifest.json 1/],
+      [withManifest([{ ...item, Config: '../../etc/passwd' }]), 'invalid-content', /missing/],
+      [withManifest([{ ...item, RepoTags: ['A B'] }]), 'invalid-content', /is no name/],
+      [withManifest({}), 'invalid-content', /not a list/],
+      [withManifest('null'), 'invalid-content', /not a list/],
+      [withManifest('{'), 'invalid-content', /manifest.json/],
+      [[...entries, { name: 'manifest.json', content: '[]' }], 'invalid-content', /more than once/],
+    ] as const) {
+      const path = await write(t, await buildTar(wrong));
+      await rejects(openArchiveStore('docker-archive', path), code, says);
+    }
+    await rejects(openArchiveStore('docker-archive', '/nonexistent/archive.tar'), 'not-found');
+    await rejects(openArchiveStore('docker-archive', '/'), 'invalid-content', /not a regular file/);
+  });
+
+  it('refuses two images of one name', async (t) => {
+    const images = await Promise.all([1, 2].map((seed) => sampleImage({ seed, payloadBytes: 10 })));
+    const store = await open(
+      t,
+      'docker-archive',
+      await buildSaved(images.map((image) => ({ image, tags: ['a:b'] }))),
+    );
+    await rejects(store.resolve({ repository: 'a', tag: 'b' }), 'invalid-content', /@0, @1/);
+  });
+});
+
+describe('oci-archive', limits, () => {
+  it('reads members in any order, in ranges', async (t) => {
+    const image = await sampleImage();
+    for (const order of [1, -1]) {
+      const entries = (await layoutEntries(t, 'v1')).sort((a, b) => (a.name < b.name ? -order : order));
+      const prefixed = entries.map((entry) => ({
+        ...entry,
+        name: order === 1 ? `./${entry.name}` : entry.name,
+      }));
+      const store = await open(t, 'oci-archive', await buildTar(prefixed));
+      const { descriptor } = await store.resolve({ repository: '' });
+      assert.equal(descriptor.digest, image.descriptor.digest);
+      const layer = image.layers[1];
+      assert.ok(layer);
+      const range = { start: 1000, end: 150_000 };
+      assert.deepEqual(
+        await readRange(await store.fetch('', layer.descriptor, { range }), range),
+        Buffer.from(layer.bytes.subarray(1000, 150_000)),
+      );
+    }
+  });
+
+  it('reads compressed archives, within a limit', async (t) => {
+    const tar = await buildTar(await layoutEntries(t, 'v1'));
+    const spoolDirectory = await tempDir(t, 'spool');
+    const store = await open(t, 'oci-archive', gzipSync(tar), { spoolDirectory });
+    assert.equal((await manifestOf(store, 'v1')).length, 3);
+    const small = { spoolDirectory, maxSpoolBytes: 10_000 };
+    await rejects(open(t, 'oci-archive', gzipSync(tar), small), 'too-large', /10000/);
+    await rejects(
+      open(t, 'oci-archive', gzipSync(tar).subarray(0, 5000), { spoolDirectory }),
+      'invalid-content',
+      /cut short/,
+    );
+    await rejects(open(t, 'oci-archive', Buffer.from('fd377a585a0000', 'hex')), 'unsupported', /xz -d/);
+    const gone = { spoolDirectory: join(spoolDirectory, 'nowhere') };
+    await rejects(open(t, 'oci-archive', gzipSync(tar), gone), 'unavailable', /nowhere/);
+  });
+
+  it('says that zstd needs help, and takes it', { skip: skipWithout('zstd') }, async (t) => {
+    const tar = await buildTar(await layoutEntries(t, 'v1'));
+    await rejects(open(t, 'oci-archive', await compressLayer(tar, 'zstd')), 'unsupported', /zstd -d/);
+  });
+
+  it('follows the file when it is replaced, while bodies of the old one go on', async (t) => {
+    const store = await open(t, 'oci-archive', await buildTar(await layoutEntries(t, 'v1')));
+    const old = await sampleImage();
+    const layer = old.layers[1];
+    assert.ok(layer);
+    const body = await store.fetch('', layer.descriptor);
+    await writeArchive(store.path, await buildTar(await layoutEntries(t, 'v2', 2)));
+    assert.deepEqual(await collect(store.tags('')), ['v2']);
+    assert.deepEqual(await readBody(body), Buffer.from(layer.bytes));
+    await rejects(store.fetch('', layer.descriptor), 'not-found');
+    await truncate(store.path, 100);
+    await rejects(store.resolve({ repository: '' }), 'invalid-content', /cut short/);
+    await unlink(store.path);
+    await rejects(store.resolve({ repository: '' }), 'unavailable');
+    await store.close();
+    await rejects(store.resolve({ repository: '' }), 'bad-handle');
+  });
+
+  it('says what is wrong', async (t) => {
+    const entries = await layoutEntries(t, 'v1');
+    const without = (name: string): TarEntry[] => entries.filter((entry) => entry.name !== name);
+    const image = await sampleImage();
+    for (const [wrong, code, says] of [
+      [without('oci-layout'), 'invalid-content', /no oci-layout/],
+      [without('index.json'), 'invalid-content', /no index.json/],
+      [savedEntries([{ image, tags: [] }]), 'invalid-content', /use docker-archive:/],
+      [[...entries, { name: 'index.json', content: '{}' }], 'invalid-content', /more than once/],
+      [
+        [...without('oci-layout'), { name: 'oci-layout', content: '{"imageLayoutVersion":"9"}' }],
+        'unsupported',
+        /9/,
+      ],
+    ] as const) {
+      await rejects(openArchiveStore('oci-archive', await write(t, await buildTar(wrong))), code, says);
+    }
+  });
+});
+
+describe('archives of skopeo', limits, () => {
+  it('are read as skopeo reads them', { skip: skipWithout('skopeo') }, async (t) => {
+    const directory = await tempDir(t, 'skopeo');
+    const layout = join(directory, 'layout');
+    const image = await sampleImage();
+    await writeLayout(layout, [{ image, name: 'v1' }]);
+    const copy = async (target: string): Promise<void> =>
+      void (await mustRun('skopeo', ['--insecure-policy', 'copy', `oci:${layout}:v1`, target]));
+    await copy(`oci-archive:${directory}/oci.tar:v1`);
+    await copy(`docker-archive:${directory}/docker.tar:example.org/app:v1`);
+    await copy(`dir:${directory}/dir`);
+    const oci = await openArchiveStore('oci-archive', join(directory, 'oci.tar'));
+    t.after(() => oci.close());
+    assert.equal(
+      (await oci.resolve({ repository: '', tag: 'v1' })).descriptor.digest,
+      image.descriptor.digest,
+    );
+    const docker = await openArchiveStore('docker-archive', join(directory, 'docker.tar'));
+    t.after(() => docker.close());
+    const [config, ...layers] = await manifestOf(docker, 'v1', 'example.org/app');
+    const raw = await mustRun('skopeo', ['inspect', '--raw', `docker-archive:${directory}/docker.tar`]);
+    const theirs = parseManifest(Buffer.from(raw.stdout));
+    assert.ok(theirs.kind === 'image');
+    assert.deepEqual(config, theirs.config);
+    assert.deepEqual(
+      layers.map(({ digest, size }) => [digest, size]),
+      theirs.layers.map(({ digest, size }) => [digest, size]),
+    );
+    for (const layer of layers)
+      assert.equal(digestOf(await readBody(await docker.fetch('', layer))), layer.digest);
+    assert.ok(
+      (await readFile(join(directory, 'dir', 'version'), 'latin1')).startsWith('Directory Transport'),
+    );
+  });
+});
