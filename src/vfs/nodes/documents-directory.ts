@@ -1,0 +1,47 @@
+/** `signatures/`, `sbom/`, `attestations/`: the documents about an image, ready to read. */
+import { documentSuffix } from '../../image/artifact-kind.js';
+import type { Image } from '../../image/image.js';
+import type { RelatedDocument, RelatedKind } from '../../image/referrers.js';
+import { digestHex } from '../../oci/digest.js';
+import type { CallOptions } from '../../store/store.js';
+import { nameToText } from '../name.js';
+import type { VfsNode } from '../node.js';
+import { safeComponent } from '../safe-name.js';
+import type { TreeContext } from '../tree-context.js';
+import { BlobFile } from './blob-file.js';
+import { TextFile } from './bytes-file.js';
+import { LazyDirectory } from './lazy-directory.js';
+
+/** What cosign puts beside a payload, as annotations (cosign specs/SIGNATURE_SPEC.md). */
+const cosignAnnotations: readonly (readonly [string, string])[] = [
+  ['dev.cosignproject.cosign/signature', '.sig'],
+  ['dev.sigstore.cosign/certificate', '.cert.pem'],
+  ['dev.sigstore.cosign/chain', '.chain.pem'],
+  ['dev.sigstore.cosign/bundle', '.bundle.json'],
+];
+
+/** Documents of one kind, named by the first digits of their digest: the same name whatever the order. */
+export class DocumentsDirectory extends LazyDirectory {
+  constructor(context: TreeContext, image: Image, kind: RelatedKind) {
+    const load = async (options: CallOptions): Promise<ReadonlyMap<string, VfsNode>> => {
+      const documents = await context.images.related.documents(image, kind, options);
+      return new Map(documents.flatMap((document) => filesOf(context, document)));
+    };
+    super(context, load, { ttlMs: context.images.tagTtlMs });
+  }
+}
+
+function filesOf(context: TreeContext, document: RelatedDocument): [string, VfsNode][] {
+  const { artifact, descriptor } = document;
+  context.seen.add(artifact.source(descriptor));
+  const stem = digestHex(descriptor.digest).slice(0, 12);
+  const beside = cosignAnnotations.flatMap(([key, suffix]): [string, VfsNode][] => {
+    const value = descriptor.annotations?.[key];
+    if (value === undefined || value === '') return [];
+    const text = new TextFile(`${value.trimEnd()}\n`, context.lifetimes.immutableMs, context.mountTimeNs);
+    return [[`${stem}${suffix}`, text]];
+  });
+  const name = nameToText(safeComponent(`${stem}${documentSuffix(descriptor.mediaType)}`));
+  const file = new BlobFile(context, artifact.source(descriptor), { mtimeNs: context.mountTimeNs });
+  return [[name, file], ...beside];
+}

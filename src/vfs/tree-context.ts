@@ -1,0 +1,49 @@
+/** What every node may use: the rooms below, put together once per mount. */
+import type { ContentCache } from '../content/content.js';
+import type { Image } from '../image/image.js';
+import type { Images } from '../image/images.js';
+import type { SeenBlobs } from '../image/seen-blobs.js';
+import type { StoreDirectory } from '../image/stores.js';
+import type { CallOptions } from '../store/store.js';
+import type { Lifetimes } from './lifetimes.js';
+import type { Name } from './name.js';
+import type { DirectoryNode, Found, ListedChild, MaybePromise } from './node.js';
+
+/** Renders a control file anew. Must be cheap: it runs at `stat` too. */
+export type ControlFile = (options: CallOptions) => Promise<Uint8Array>;
+
+/** Where in an image directory an extension adds names. */
+export type ImagePlace = 'image' | 'layers';
+
+/**
+ * Adds names to image directories: decompressed layers and layer trees to `layers/`, merged trees and archives to
+ * the image directory itself. Asked after the names that are always there.
+ */
+export interface ImageExtension {
+  /** Names it gives, without reading a layer. */
+  list(place: ImagePlace, image: Image, options: CallOptions): MaybePromise<readonly ListedChild[]>;
+  /** Undefined when the name is not one of its own. */
+  lookup(place: ImagePlace, image: Image, name: Name, options: CallOptions): MaybePromise<Found | undefined>;
+  /** True for names of its own, for any image: they are never taken for repositories. */
+  owns(place: ImagePlace, name: string): boolean;
+}
+
+export interface TreeContext {
+  readonly stores: StoreDirectory;
+  readonly images: Images;
+  readonly content: ContentCache;
+  readonly seen: SeenBlobs;
+  readonly lifetimes: Lifetimes;
+  /** Time of everything whose own time is not known, in nanoseconds since the epoch. */
+  readonly mountTimeNs: bigint;
+  readonly controlFiles: ReadonlyMap<string, ControlFile>;
+  readonly extensions: readonly ImageExtension[];
+  /** Registries to list although nothing of them was read yet. */
+  readonly configuredRegistries: readonly string[];
+  /** An image as a directory, for nodes that image directories are made of. */
+  readonly imageNode: (image: Image) => DirectoryNode;
+  /** Registries that answered since the mount. */
+  readonly visitedRegistries: Set<string>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
