@@ -69,9 +69,11 @@ export function createFileSystem(options: FileSystemOptions): FileSystem {
     extensions,
     configuredRegistries: configured.registries,
     visitedRegistries: new Set(),
+    suspects: new Set(),
     imageNode: (image) => new ImageDirectory(context, image),
     now: options.now ?? Date.now,
   };
+  const unlisten = content.onIntegrityFailure((digest) => context.suspects.add(digest));
   return new Tree({
     root: new RootDirectory(context),
     failures: new Failures(options.errorLog ?? new ErrorLog()),
@@ -79,7 +81,7 @@ export function createFileSystem(options: FileSystemOptions): FileSystem {
     uid: options.uid ?? process.getuid?.() ?? 0,
     gid: options.gid ?? process.getgid?.() ?? 0,
     statfs: () => cacheStatistics(content.directory),
-    onClose: () => Promise.resolve(),
+    onClose: async () => unlisten(),
   });
 }
 

@@ -4,6 +4,7 @@ import type { Image } from '../image/image.js';
 import type { Images } from '../image/images.js';
 import type { SeenBlobs } from '../image/seen-blobs.js';
 import type { StoreDirectory } from '../image/stores.js';
+import type { Digest } from '../oci/digest.js';
 import type { CallOptions } from '../store/store.js';
 import type { Lifetimes } from './lifetimes.js';
 import type { Name } from './name.js';
@@ -44,6 +45,11 @@ export interface TreeContext {
   readonly imageNode: (image: Image) => DirectoryNode;
   /** Registries that answered since the mount. */
   readonly visitedRegistries: Set<string>;
+  /**
+   * Blobs of which wrong bytes may have been read, and are in the kernel's page cache: the next open must not keep
+   * its pages.
+   */
+  readonly suspects: Set<Digest>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }

@@ -1,6 +1,7 @@
 /** A content cache in memory: verifies, counts, and can be asked which bytes of which blob were fetched. */
 import { ImgfsError } from '../../src/errors/imgfs-error.js';
 import type {
+  IntegrityListener,
   BlobReader,
   BlobSource,
   BlobStatus,
@@ -13,6 +14,8 @@ import type { ByteRange } from '../../src/store/store.js';
 
 export interface MemoryContent extends ContentCache {
   readonly blobs: Map<Digest, Uint8Array>;
+  /** Pretend that a blob turned out not to match its digest. */
+  readonly failIntegrity: (digest: Digest) => void;
 }
 
 async function fetchAll(
@@ -41,6 +44,7 @@ function check(descriptor: Descriptor, bytes: Uint8Array): void {
 export function createMemoryContent(directory = '/'): MemoryContent {
   const blobs = new Map<Digest, Uint8Array>();
   const refs = new Map<string, KnownRef>();
+  const listeners = new Set<IntegrityListener>();
   const key = (...parts: string[]): string => parts.join('\0');
   const readAll = async (source: BlobSource, options: { maxBytes: number; signal?: AbortSignal }) => {
     const { descriptor } = source;
@@ -85,6 +89,14 @@ export function createMemoryContent(directory = '/'): MemoryContent {
     status: async (digest) => statusOf(digest),
     list: async function* () {
       for (const digest of blobs.keys()) yield { digest, status: statusOf(digest) };
+    },
+    onIntegrityFailure: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    failIntegrity: (digest) => {
+      blobs.delete(digest);
+      for (const listener of listeners) listener(digest, new ImgfsError('integrity', 'scripted', { digest }));
     },
     refs: {
       get: async (...parts) => refs.get(key(...parts)),

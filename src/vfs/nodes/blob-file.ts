@@ -66,7 +66,7 @@ export class BlobFile implements FileNode {
     // 10,000 open manifests must not lie in memory when they lie on disk.
     const whole = backing?.complete === true ? undefined : verified;
     return {
-      keepCache: true,
+      keepCache: !this.#context.suspects.delete(this.#source.descriptor.digest),
       directIo: false,
       ...(backing === undefined || (small && !backing.complete)
         ? {}

@@ -228,3 +228,14 @@ test('T14 close lets go of handles', async () => {
   await fileSystem.close();
   await assert.rejects(fileSystem.read(caller, handle, Buffer.alloc(1), 0), { code: 'bad-handle' });
 });
+
+test('T15 a blob that failed its digest is opened without the pages of before', async () => {
+  const { fileSystem, caller, inode, content } = fixture();
+  const layer = await inode(`${host}/app/v1/layers/0.tar.gz`);
+  assert.equal((await fileSystem.open(caller, layer, 0)).keepCache, true);
+  const digest = image.layers[0]?.descriptor.digest;
+  assert.ok(digest);
+  content.failIntegrity(digest);
+  assert.equal((await fileSystem.open(caller, layer, 0)).keepCache, false);
+  assert.equal((await fileSystem.open(caller, layer, 0)).keepCache, true);
+});
