@@ -21,6 +21,8 @@ enum class StartKind : uint8_t {
   fresh,
   // Between two deflate blocks: needs the bits left over from the byte before, and the window.
   block,
+  // Anywhere else: only reached by decoding the spans before it, from the last one that is not of this kind.
+  inside,
 };
 
 struct Start {

@@ -48,10 +48,7 @@ size_t LayerIndexer::step(const uint8_t* data, size_t length, uint64_t outBudget
     const uint8_t* before = in;
     uint8_t* out = buffer.data();
     size_t outLength = buffer.size();
-    if (options_.format == Format::plain) {
-      // Spans of a plain archive end exactly where they should.
-      outLength = std::min<uint64_t>(outLength, spanOut_ + options_.spanBytes - outTotal_);
-    }
+    outLength = std::min<uint64_t>(outLength, spanOut_ + longestSpan() - outTotal_);
     const size_t room = outLength;
     const Event event = decoder_->run(in, inLength, out, outLength);
     if (!consume(before, static_cast<size_t>(in - before))) break;
@@ -104,15 +101,22 @@ bool LayerIndexer::deliver(const uint8_t* data, size_t length) {
   return true;
 }
 
+// Spans of a plain archive end where they should, those of zstd do unless a frame ends before. Deflate blocks are
+// waited for, unless one is so long that reading a byte of it would be slow.
+uint64_t LayerIndexer::longestSpan() const {
+  return options_.format == Format::gzip ? 4 * options_.spanBytes : options_.spanBytes;
+}
+
 void LayerIndexer::atEvent(Event event) {
   const uint64_t length = outTotal_ - spanOut_;
-  if (length < options_.spanBytes) return;
-  if (options_.format == Format::plain || event == Event::boundary) {
+  const bool isFull = length >= longestSpan();
+  if (event == Event::boundary ? length >= options_.spanBytes / 2 : isFull && event == Event::none) {
+    const bool isFresh = event == Event::boundary || options_.format == Format::plain;
     closeSpan();
-    openSpan(StartKind::fresh, 0);
+    openSpan(isFresh ? StartKind::fresh : StartKind::inside, 0);
     return;
   }
-  if (event != Event::block) return;
+  if (event != Event::block || length < options_.spanBytes) return;
   if (decoder_->producedInUnit() < kShortUnit && length < 2 * options_.spanBytes) return;
   const uint8_t bits = decoder_->bits();
   std::vector<uint8_t> window = decoder_->window();
@@ -124,7 +128,7 @@ void LayerIndexer::atEvent(Event event) {
 void LayerIndexer::openSpan(StartKind kind, uint8_t bits) {
   start_.kind = kind;
   start_.bits = bits;
-  if (kind == StartKind::fresh) start_.window.clear();
+  if (kind != StartKind::block) start_.window.clear();
   spanIn_ = inTotal_ - (bits > 0 ? 1 : 0);
   spanOut_ = outTotal_;
   spanCrc_ = static_cast<uint32_t>(crc32(0, nullptr, 0));
@@ -136,6 +140,8 @@ void LayerIndexer::openSpan(StartKind kind, uint8_t bits) {
   windowReferenced_ = false;
   if (windowOpen_ && bits > 0) windowInput_.push_back(firstByte_);
 
+  // A pass cannot go on where decoding cannot start.
+  if (kind == StartKind::inside) return;
   resume_ = Resume();
   resume_.in = static_cast<double>(spanIn_);
   resume_.out = static_cast<double>(spanOut_);

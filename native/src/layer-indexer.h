@@ -71,13 +71,14 @@ class LayerIndexer {
  private:
   bool consume(const uint8_t* data, size_t length);
   bool deliver(const uint8_t* data, size_t length);
+  uint64_t longestSpan() const;
   void atEvent(Event event);
   void openSpan(StartKind kind, uint8_t bits);
   void closeSpan();
   void settleWindow();
   bool fail(const std::string& reason);
 
-  // Everything as it was when the span under way began.
+  // Everything as it was when the last span began at which decoding can start.
   struct Resume {
     double in = 0, out = 0;
     uint8_t kind = 0, bits = 0, firstByte = 0;

@@ -177,16 +177,43 @@ class StepTask final : public Task {
   std::vector<uint8_t> entries_, spans_, windows_;
 };
 
+struct SpanHandle {
+  explicit SpanHandle(std::unique_ptr<SpanReader> made) : reader(std::move(made)) {}
+  std::unique_ptr<SpanReader> reader;
+  bool busy = false;
+};
+
 class SpanTask final : public Task {
  public:
-  explicit SpanTask(const SpanRequest& request) : request_(request) {}
-  void run() override { result_ = readSpan(request_); }
-  napi_value result(napi_env env) override { return numberValue(env, static_cast<double>(result_)); }
+  SpanTask(SpanHandle* handle, Bytes input, Bytes output, const uint8_t* sha256, uint32_t crc)
+      : handle_(handle), input_(input), output_(output), crc_(crc) {
+    memcpy(sha256_, sha256, sizeof sha256_);
+  }
+  void run() override {
+    result_ = handle_->reader->read(input_.data, input_.length, output_.data, output_.length, sha256_, crc_);
+  }
+  napi_value result(napi_env env) override {
+    handle_->busy = false;
+    return numberValue(env, static_cast<double>(result_));
+  }
 
  private:
-  SpanRequest request_;
+  SpanHandle* handle_;
+  Bytes input_;
+  Bytes output_;
+  uint8_t sha256_[32];
+  uint32_t crc_;
   SpanResult result_ = SpanResult::ok;
 };
+
+template <typename T>
+napi_value wrapHandle(napi_env env, std::unique_ptr<T> handle) {
+  napi_value result;
+  const auto finalize = [](napi_env, void* data, void*) { delete static_cast<T*>(data); };
+  if (napi_create_external(env, handle.get(), finalize, nullptr, &result) != napi_ok) return nullptr;
+  handle.release();
+  return result;
+}
 
 // createIndexer(format, algorithm, spanBytes) -> handle
 napi_value createIndexer(napi_env env, napi_callback_info info) {
@@ -206,16 +233,13 @@ napi_value createIndexer(napi_env env, napi_callback_info info) {
     napi_throw_error(env, nullptr, handle->indexer.error().c_str());
     return nullptr;
   }
-  napi_value result;
-  const auto finalize = [](napi_env, void* data, void*) { delete static_cast<Handle*>(data); };
-  if (napi_create_external(env, handle.get(), finalize, nullptr, &result) != napi_ok) return nullptr;
-  handle.release();
-  return result;
+  return wrapHandle(env, std::move(handle));
 }
 
-bool claim(napi_env env, Handle* handle) {
+template <typename T>
+bool claim(napi_env env, T* handle) {
   if (!handle->busy) return true;
-  napi_throw_error(env, nullptr, "the indexer is busy");
+  napi_throw_error(env, nullptr, "the handle is busy");
   return false;
 }
 
@@ -262,35 +286,42 @@ napi_value stepIndexer(napi_env env, napi_callback_info info) {
   return Task::start(env, std::move(task), "imgfs:index");
 }
 
-// readSpan(format, kind, bits, input, window, windowLength, output, sha256, crc) -> Promise<SpanResult>
-napi_value readSpanCall(napi_env env, napi_callback_info info) {
+// openSpans(format, kind, bits, window, windowLength) -> handle
+napi_value openSpans(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
-  SpanRequest request;
   const double format = args.number(0), kind = args.number(1), bits = args.number(2);
-  const Bytes input = args.bytes(3), window = args.bytes(4);
-  const double windowLength = args.number(5);
-  const Bytes output = args.bytes(6), sha256 = args.bytes(7);
-  const double crc = args.number(8);
+  const Bytes window = args.bytes(3);
+  const double windowLength = args.number(4);
   if (!args.ok()) return nullptr;
   if (format < 0 || format > 2 || kind < 0 || kind > 1 || bits < 0 || bits > 7 || windowLength < 0 ||
-      windowLength > kWindow || sha256.length != 32) {
+      windowLength > kWindow) {
     napi_throw_range_error(env, nullptr, "span is out of range");
     return nullptr;
   }
-  request.format = static_cast<Format>(static_cast<uint8_t>(format));
-  request.kind = static_cast<StartKind>(static_cast<uint8_t>(kind));
-  request.bits = static_cast<uint8_t>(bits);
-  request.input = input.data;
-  request.inputLength = input.length;
-  request.window = window.data;
-  request.windowStored = window.length;
-  request.windowLength = static_cast<size_t>(windowLength);
-  request.output = output.data;
-  request.outputLength = output.length;
-  memcpy(request.sha256, sha256.data, sizeof request.sha256);
-  request.crc = static_cast<uint32_t>(crc);
-  auto task = std::make_unique<SpanTask>(request);
-  for (const size_t index : {3, 4, 6}) task->hold(env, args.value(index));
+  auto reader = std::make_unique<SpanReader>(
+      static_cast<Format>(static_cast<uint8_t>(format)), static_cast<StartKind>(static_cast<uint8_t>(kind)),
+      static_cast<uint8_t>(bits), window.data, window.length, static_cast<size_t>(windowLength));
+  if (!reader->ready()) {
+    napi_throw_error(env, nullptr, "libzstd could not be loaded");
+    return nullptr;
+  }
+  return wrapHandle(env, std::make_unique<SpanHandle>(std::move(reader)));
+}
+
+// nextSpan(handle, input, output, sha256, crc) -> Promise<SpanResult>
+napi_value nextSpan(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  SpanHandle* handle = args.external<SpanHandle>(0);
+  const Bytes input = args.bytes(1), output = args.bytes(2), sha256 = args.bytes(3);
+  const double crc = args.number(4);
+  if (!args.ok() || !claim(env, handle)) return nullptr;
+  if (sha256.length != 32) {
+    napi_throw_range_error(env, nullptr, "a sha256 has 32 bytes");
+    return nullptr;
+  }
+  handle->busy = true;
+  auto task = std::make_unique<SpanTask>(handle, input, output, sha256.data, static_cast<uint32_t>(crc));
+  for (const size_t index : {0, 1, 2}) task->hold(env, args.value(index));
   return Task::start(env, std::move(task), "imgfs:span");
 }
 
@@ -310,7 +341,8 @@ void registerLayer(napi_env env, napi_value exports) {
       {"saveIndexer", nullptr, saveIndexer, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"keepDecoded", nullptr, keepDecoded, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"stepIndexer", nullptr, stepIndexer, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
-      {"readSpan", nullptr, readSpanCall, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"openSpans", nullptr, openSpans, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"nextSpan", nullptr, nextSpan, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"hasZstd", nullptr, hasZstdCall, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
   };
   napi_value module;

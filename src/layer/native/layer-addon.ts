@@ -32,8 +32,11 @@ export interface IndexerStep {
   readonly decodedLost: boolean;
 }
 
-/** Results of `readSpan`: `SpanResult` in native/src/span-reader.h. */
-export const spanResults = ['ok', 'wrongInput', 'wrongIndex', 'unsupported'] as const;
+/** Spans being read one behind the other, held by the addon until it is garbage. */
+export type SpansHandle = { readonly __brand: 'SpansHandle' };
+
+/** Results of `nextSpan`: `SpanResult` in native/src/span-reader.h. */
+export const spanResults = ['ok', 'wrongInput', 'wrongIndex'] as const;
 
 export interface LayerAddon {
   /** `format`: place in `layerFormats`; `algorithm`: 0 none, 1 sha256, 2 sha512. Throws without libzstd. */
@@ -54,14 +57,24 @@ export interface LayerAddon {
     entryBudget: number,
     finish: number,
   ): Promise<IndexerStep>;
-  /** Decode one span into `output`. The promise gives a place in `spanResults`. */
-  readSpan(
+  /**
+   * Start reading at a span of kind 0 (`fresh`) or 1 (`block`). `window` is deflated, `windowLength` its real length.
+   * Throws without libzstd.
+   */
+  openSpans(
     format: number,
     kind: number,
     bits: number,
-    input: Uint8Array,
     window: Uint8Array,
     windowLength: number,
+  ): SpansHandle;
+  /**
+   * Decode the next span: `input` is all its bytes of the blob, `output` has room for exactly what it yields. The
+   * promise gives a place in `spanResults`.
+   */
+  nextSpan(
+    handle: SpansHandle,
+    input: Uint8Array,
     output: Uint8Array,
     sha256: Uint8Array,
     crc: number,
@@ -73,5 +86,5 @@ export interface LayerAddon {
 export function layerAddon(): LayerAddon | undefined {
   const { addon } = loadAddon();
   const layer = addon?.layer as Partial<LayerAddon> | undefined;
-  return typeof layer?.createIndexer === 'function' ? (layer as LayerAddon) : undefined;
+  return typeof layer?.openSpans === 'function' ? (layer as LayerAddon) : undefined;
 }

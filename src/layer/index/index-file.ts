@@ -1,0 +1,257 @@
+/**
+ * The index of one layer on disk: `<cache>/index/<alg>-<hex>.lidx`.
+ *
+ *     0   "imgfs-lidx", version, byte order          16 bytes
+ *     16  windows, deflated one by one               read when a span needs its own
+ *     …   entries (table-codec.ts), deflated
+ *     …   spans (span-table.ts)
+ *     …   JSON: what layer this is, counts
+ *     …   f64 offset of entries, spans, JSON; f64 length of the file; sha256 from the entries up to here
+ *
+ * Windows carry no checksum of their own: a wrong one gives wrong bytes, which the CRC of the span tells. A file
+ * that cannot be read is no error but an index to be made anew.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { deflateRaw, inflateRaw } from 'node:zlib';
+import { ImgfsError } from '../../errors/imgfs-error.js';
+import type { Digest } from '../../oci/digest.js';
+import type { LayerFormat } from '../native/layer-addon.js';
+import { byteOrder, type EntryTable } from './entry-table.js';
+import { SpanTable, type Span } from './span-table.js';
+import { decodeTable, encodeTable, type TableCounts } from './table-codec.js';
+
+/** Raised when the meaning of the file changes: older files are made anew. */
+export const indexVersion = 1;
+
+const headerBytes = 16;
+const footerBytes = 64;
+const header = Buffer.from(
+  `imgfs-lidx\0${byteOrder}\0`.padEnd(15, '\0') + String.fromCharCode(indexVersion),
+  'latin1',
+);
+
+/** No real index is larger: entries are bounded by `maxPoolBytes`, and spans are 80 bytes for each MiB. */
+const maxSectionBytes = 1024 * 1024 * 1024;
+
+/** Where the knowledge comes from. */
+export type IndexOrigin = 'pass' | 'estargz' | 'zstd-chunked' | 'soci';
+
+/** What an index says about its layer as a whole. */
+export interface IndexFacts {
+  readonly digest: Digest;
+  readonly format: LayerFormat;
+  /** Length of the blob in bytes. */
+  readonly blobSize: number;
+  /** Length of the decoded archive in bytes. */
+  readonly decodedSize: number;
+  readonly origin: IndexOrigin;
+}
+
+interface Meta extends IndexFacts {
+  readonly counts: TableCounts;
+  /** Length of the entries when inflated. */
+  readonly tableBytes: number;
+}
+
+const deflateAsync = promisify<Uint8Array, { level: number }, Buffer<ArrayBuffer>>(deflateRaw);
+const inflateAsync = promisify<Uint8Array, { maxOutputLength: number }, Buffer<ArrayBuffer>>(inflateRaw);
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+/** sha256 of much data without holding up the thread: 1 MiB takes 3 ms. */
+async function sha256(parts: readonly Uint8Array[]): Promise<Buffer> {
+  const hash = createHash('sha256');
+  for (const part of parts) {
+    for (let at = 0; at < part.length; at += 1 << 20) {
+      hash.update(part.subarray(at, at + (1 << 20)));
+      if (part.length > 1 << 20) await nextTurn();
+    }
+  }
+  return hash.digest();
+}
+
+async function writeFully(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at);
+    at += bytesWritten;
+  }
+}
+
+async function readFully(
+  file: FileHandle,
+  length: number,
+  position: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length;) {
+    const { bytesRead } = await file.read(bytes, at, length - at, position + at);
+    if (bytesRead === 0) throw damaged('it is cut off');
+    at += bytesRead;
+  }
+  return bytes;
+}
+
+function damaged(reason: string): ImgfsError {
+  return new ImgfsError('invalid-content', `read layer index: ${reason}`);
+}
+
+/** Writes an index: windows as they come, the rest at the end. The file appears under its name whole or not at all. */
+export class IndexWriter {
+  private readonly path: string;
+  private readonly temporary: string;
+  private readonly file: FileHandle;
+  private length = headerBytes;
+
+  private constructor(path: string, temporary: string, file: FileHandle) {
+    this.path = path;
+    this.temporary = temporary;
+    this.file = file;
+  }
+
+  /** Begin. The folder must exist. */
+  static async create(path: string): Promise<IndexWriter> {
+    const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+    const file = await open(temporary, 'wx', 0o600);
+    return new IndexWriter(path, temporary, file);
+  }
+
+  /** Go on with a file that an interrupted pass left: windows up to `windowBytes` are kept. */
+  static async resume(path: string, temporary: string, windowBytes: number): Promise<IndexWriter> {
+    const file = await open(temporary, 'r+');
+    const writer = new IndexWriter(path, temporary, file);
+    writer.length = headerBytes + windowBytes;
+    await file.truncate(writer.length);
+    return writer;
+  }
+
+  /** Name of the file while it is being written. */
+  get temporaryPath(): string {
+    return this.temporary;
+  }
+
+  async appendWindows(windows: Uint8Array): Promise<void> {
+    await writeFully(this.file, windows, this.length);
+    this.length += windows.length;
+  }
+
+  /** A window that was appended: the layer is read while it is indexed. */
+  async readWindow(span: Span): Promise<Uint8Array> {
+    return readFully(this.file, span.windowStored, headerBytes + span.windowOffset);
+  }
+
+  /** Make what was appended survive a crash. */
+  async sync(): Promise<void> {
+    await this.file.datasync();
+  }
+
+  /** Write the rest and give the file its name. */
+  async seal(facts: IndexFacts, table: EntryTable, spans: SpanTable): Promise<void> {
+    const { counts, bytes } = encodeTable(table);
+    const entries = await deflateAsync(bytes, { level: 6 });
+    const meta: Meta = { ...facts, counts, tableBytes: bytes.length };
+    const json = Buffer.from(JSON.stringify(meta));
+    const spanBytes = spans.toBytes();
+    const entriesAt = this.length;
+    const spansAt = entriesAt + entries.length;
+    const metaAt = spansAt + spanBytes.length;
+    const end = metaAt + json.length + footerBytes;
+    const places = Buffer.alloc(footerBytes - 32);
+    [entriesAt, spansAt, metaAt, end].forEach((value, index) => places.writeDoubleLE(value, index * 8));
+    const sum = await sha256([entries, spanBytes, json, places]);
+    await writeFully(this.file, header, 0);
+    await writeFully(this.file, Buffer.concat([entries, spanBytes, json, places, sum]), entriesAt);
+    await this.file.sync();
+    await this.file.close();
+    await rename(this.temporary, this.path);
+    await syncFolder(dirname(this.path));
+  }
+
+  /** Stop; `remove` deletes what was written. */
+  async abandon(remove: boolean): Promise<void> {
+    await this.file.close().catch(() => undefined);
+    if (remove) await rm(this.temporary, { force: true });
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  // Some network file systems cannot fsync a folder: they need no help.
+  await handle.sync().catch(() => undefined);
+  await handle.close();
+}
+
+/** An index that was read: entries and spans in memory, windows on disk. */
+export class IndexFile {
+  readonly facts: IndexFacts;
+  readonly table: EntryTable;
+  readonly spans: SpanTable;
+  /** Bytes on disk. */
+  readonly size: number;
+  private readonly file: FileHandle;
+
+  private constructor(file: FileHandle, meta: Meta, table: EntryTable, spans: SpanTable, size: number) {
+    this.file = file;
+    const { digest, format, blobSize, decodedSize, origin } = meta;
+    this.facts = { digest, format, blobSize, decodedSize, origin };
+    this.table = table;
+    this.spans = spans;
+    this.size = size;
+  }
+
+  /**
+   * Read the index of `digest`. Undefined when there is none.
+   * @throws ImgfsError `invalid-content` when it cannot be used: make it anew.
+   */
+  static async open(path: string, digest: Digest): Promise<IndexFile | undefined> {
+    const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw error;
+    });
+    if (file === undefined) return undefined;
+    try {
+      return await IndexFile.load(file, digest);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** Deflated window of a span. */
+  async readWindow(span: Span): Promise<Uint8Array> {
+    return readFully(this.file, span.windowStored, headerBytes + span.windowOffset);
+  }
+
+  async close(): Promise<void> {
+    await this.file.close();
+  }
+
+  private static async load(file: FileHandle, digest: Digest): Promise<IndexFile> {
+    const { size } = await file.stat();
+    if (size < headerBytes + footerBytes) throw damaged('it is cut off');
+    if (!header.equals(await readFully(file, headerBytes, 0)))
+      throw damaged('it is of another version or machine');
+    const footer = Buffer.from((await readFully(file, footerBytes, size - footerBytes)).buffer);
+    const places = [0, 8, 16, 24].map((at) => footer.readDoubleLE(at));
+    const [entriesAt = 0, spansAt = 0, metaAt = 0, end = 0] = places;
+    const ordered =
+      headerBytes <= entriesAt && entriesAt <= spansAt && spansAt <= metaAt && metaAt <= size - footerBytes;
+    if (end !== size || !ordered || size - entriesAt > maxSectionBytes)
+      throw damaged('its parts are not in place');
+    const bytes = await readFully(file, size - footerBytes - entriesAt, entriesAt);
+    const sum = await sha256([bytes, footer.subarray(0, footerBytes - 32)]);
+    if (!sum.equals(footer.subarray(footerBytes - 32))) throw damaged('its checksum does not match');
+    const meta = JSON.parse(Buffer.from(bytes.subarray(metaAt - entriesAt)).toString('utf8')) as Meta;
+    if (meta.digest !== digest) throw damaged('it belongs to another layer');
+    const packed = bytes.subarray(0, spansAt - entriesAt);
+    const table = decodeTable(
+      meta.counts,
+      await inflateAsync(packed, { maxOutputLength: meta.tableBytes + 1 }),
+    );
+    const spans = new SpanTable(bytes.subarray(spansAt - entriesAt, metaAt - entriesAt));
+    if (spans.windowBytes !== entriesAt - headerBytes) throw damaged('its windows are not in place');
+    return new IndexFile(file, meta, table, spans, size);
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * The decoded archive of one layer on disk, in a sparse file, span by span: `<cache>/decoded/<alg>-<hex>.tar`, and
+ * beside it `….map`, one byte for each span: 1 when it was written.
+ *
+ * The map is only a hint. A span from an earlier run (or from another process) is believed after its CRC matched, so
+ * that torn writes, flipped bits and other processes at work do no harm.
+ */
+import { constants } from 'node:fs';
+import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { createLogger } from '../../observe/log.js';
+import { digestAlgorithm, digestHex, type Digest } from '../../oci/digest.js';
+import type { Span } from '../index/span-table.js';
+
+const log = createLogger('layer');
+
+/** Name of a layer's files in the folders of the cache, without suffix: `sha256-<hex>`. */
+export function layerKey(digest: Digest): string {
+  return `${digestAlgorithm(digest)}-${digestHex(digest)}`;
+}
+
+const state = { absent: 0, unchecked: 1, present: 2 } as const;
+
+export interface DecodedFileOptions {
+  /** Told of every span written: its length in bytes. */
+  readonly onGrow?: (bytes: number) => void;
+}
+
+export class DecodedFile {
+  private readonly data: FileHandle;
+  private readonly map: FileHandle;
+  private readonly onGrow: (bytes: number) => void;
+  private states: Uint8Array;
+
+  private constructor(data: FileHandle, map: FileHandle, states: Uint8Array, options: DecodedFileOptions) {
+    this.data = data;
+    this.map = map;
+    this.states = states;
+    this.onGrow = options.onGrow ?? (() => undefined);
+  }
+
+  /** Open or make the files of `digest` in `folder`. */
+  static async open(folder: string, digest: Digest, options: DecodedFileOptions = {}): Promise<DecodedFile> {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    const path = join(folder, layerKey(digest));
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
+    const data = await open(`${path}.tar`, flags, 0o600);
+    try {
+      const map = await open(`${path}.map`, flags, 0o600);
+      const { size } = await map.stat();
+      const states = new Uint8Array(Math.min(size, 1 << 26));
+      await map.read(states, 0, states.length, 0);
+      return new DecodedFile(
+        data,
+        map,
+        states.map((byte) => (byte === 1 ? state.unchecked : state.absent)),
+        options,
+      );
+    } catch (error) {
+      await data.close();
+      throw error;
+    }
+  }
+
+  /** Remove the files of `digest`. Readers that have them open keep what they have. */
+  static async remove(folder: string, digest: Digest): Promise<void> {
+    const path = join(folder, layerKey(digest));
+    await rm(`${path}.map`, { force: true });
+    await rm(`${path}.tar`, { force: true });
+  }
+
+  /** Descriptor for those who read without us: ranges of present spans only. */
+  get fd(): number {
+    return this.data.fd;
+  }
+
+  /** The span is on disk, and its bytes were checked in this process. */
+  isPresent(index: number): boolean {
+    return this.states[index] === state.present;
+  }
+
+  /** True when the span is there and right; looks at its bytes the first time. */
+  async check(span: Span): Promise<boolean> {
+    const known = this.states[span.index] ?? state.absent;
+    if (known !== state.unchecked) return known === state.present;
+    const bytes = Buffer.allocUnsafe(span.outEnd - span.out);
+    const right = (await this.readAt(bytes, span.out)) === bytes.length && crc32(bytes) === span.crc;
+    this.setState(span.index, right ? state.present : state.absent);
+    return right;
+  }
+
+  /** Keep a span that was just decoded and checked. False when the disk does not take it. */
+  async write(span: Span, bytes: Uint8Array): Promise<boolean> {
+    try {
+      for (let at = 0; at < bytes.length;) {
+        const { bytesWritten } = await this.data.write(bytes, at, bytes.length - at, span.out + at);
+        at += bytesWritten;
+      }
+      await this.mark(span, state.present);
+      return true;
+    } catch (error) {
+      log.warn('cannot keep decoded bytes', { error: String(error) });
+      return false;
+    }
+  }
+
+  /** The span was written through the descriptor by the index pass. */
+  async written(span: Span): Promise<void> {
+    await this.mark(span, state.unchecked);
+  }
+
+  /** Read present bytes; the number read is short only at the end of the file. */
+  async readAt(buffer: Uint8Array, position: number): Promise<number> {
+    let at = 0;
+    while (at < buffer.length) {
+      const { bytesRead } = await this.data.read(buffer, at, buffer.length - at, position + at);
+      if (bytesRead === 0) break;
+      at += bytesRead;
+    }
+    return at;
+  }
+
+  /** Forget everything and give the room back: the index changed, or room is needed. */
+  async clear(): Promise<void> {
+    this.states = new Uint8Array(this.states.length);
+    await this.map.truncate(0);
+    await this.data.truncate(0);
+  }
+
+  async close(): Promise<void> {
+    await this.map.close();
+    await this.data.close();
+  }
+
+  private setState(index: number, value: number): void {
+    if (index >= this.states.length) {
+      const grown = new Uint8Array(Math.max(index + 1, this.states.length * 2));
+      grown.set(this.states);
+      this.states = grown;
+    }
+    this.states[index] = value;
+  }
+
+  private async mark(span: Span, value: number): Promise<void> {
+    this.setState(span.index, value);
+    this.onGrow(span.outEnd - span.out);
+    await this.map.write(Uint8Array.of(1), 0, 1, span.index);
+  }
+}

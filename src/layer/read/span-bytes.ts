@@ -1,0 +1,41 @@
+/** What decoding a span takes and gives, and how it goes wrong. */
+import { ImgfsError } from '../../errors/imgfs-error.js';
+import type { Span } from '../index/span-table.js';
+
+/** A span and the blob's bytes `[span.in, span.inEnd)`. */
+export interface SpanBytes {
+  readonly span: Span;
+  readonly input: Uint8Array;
+}
+
+/** Reads the span it was made for, then those that follow it, in order. */
+export interface SpanReader {
+  /**
+   * Decode into `output`, which has exactly the length of the span.
+   * @throws ImgfsError `integrity` when the blob's bytes are not those that were indexed; `invalid-content` when the
+   *   index does not fit the blob and must be made anew.
+   */
+  next(bytes: SpanBytes, output: Uint8Array): Promise<void>;
+}
+
+/** The index says something about its blob that is not so. */
+export function indexMismatch(span: Span): ImgfsError {
+  return new ImgfsError(
+    'invalid-content',
+    `read layer: span ${span.index} does not decode to what was indexed`,
+    {
+      hint: 'the index of this layer is damaged; it is made anew at the next use',
+    },
+  );
+}
+
+/** The blob is not the one that was indexed. */
+export function blobMismatch(span: Span): ImgfsError {
+  return new ImgfsError(
+    'integrity',
+    `read layer: bytes ${span.in} to ${span.inEnd} do not match their digest`,
+    {
+      hint: 'the store served other bytes than before, or the cached copy is damaged; it is fetched anew',
+    },
+  );
+}

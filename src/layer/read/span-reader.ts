@@ -1,0 +1,54 @@
+/** Decodes spans: natively where the addon is there, with Node's own zlib otherwise. Both check what goes in and out. */
+import { promisify } from 'node:util';
+import { inflateRaw } from 'node:zlib';
+import { startKinds, type Span } from '../index/span-table.js';
+import {
+  layerAddon,
+  layerFormats,
+  spanResults,
+  type LayerFormat,
+  type SpansHandle,
+} from '../native/layer-addon.js';
+import type { LayerAddon } from '../native/layer-addon.js';
+import { NodeSpanReader } from './node-span-reader.js';
+import { blobMismatch, indexMismatch, type SpanBytes, type SpanReader } from './span-bytes.js';
+
+const inflateWindow = promisify<Uint8Array, { maxOutputLength: number }, Buffer>(inflateRaw);
+
+class NativeSpanReader implements SpanReader {
+  private readonly addon: LayerAddon;
+  private readonly handle: SpansHandle;
+
+  constructor(addon: LayerAddon, format: LayerFormat, start: Span, window: Uint8Array) {
+    this.addon = addon;
+    const kind = startKinds.indexOf(start.kind);
+    this.handle = addon.openSpans(layerFormats.indexOf(format), kind, start.bits, window, start.windowLength);
+  }
+
+  async next({ span, input }: SpanBytes, output: Uint8Array): Promise<void> {
+    const result = spanResults[await this.addon.nextSpan(this.handle, input, output, span.sha256, span.crc)];
+    if (result === 'wrongInput') throw blobMismatch(span);
+    if (result !== 'ok') throw indexMismatch(span);
+  }
+}
+
+/**
+ * Start reading at a span that is not `inside`; `window` is its window as stored.
+ * @throws ImgfsError `unsupported` when the format cannot be decoded here.
+ */
+export async function openSpanReader(
+  format: LayerFormat,
+  start: Span,
+  window: Uint8Array,
+): Promise<SpanReader> {
+  const addon = layerAddon();
+  if (addon !== undefined && (format !== 'zstd' || addon.hasZstd())) {
+    return new NativeSpanReader(addon, format, start, window);
+  }
+  const dictionary =
+    start.windowLength === 0
+      ? undefined
+      : await inflateWindow(window, { maxOutputLength: start.windowLength + 1 }).catch(() => undefined);
+  if (start.windowLength > 0 && dictionary?.length !== start.windowLength) throw indexMismatch(start);
+  return new NodeSpanReader(format, start, dictionary);
+}
