@@ -77,10 +77,11 @@ export function decodeExtras(pool: BytePool, start: number): EntryExtras {
     at = valueAt + valueLength;
   }
   const count = field(2);
-  const sparse: SparsePiece[] | undefined = count === notSparse ? undefined : [];
-  for (let index = 0; sparse !== undefined && index < count; index += 1) {
+  const pieces: SparsePiece[] = [];
+  for (let index = 0; index < (count === notSparse ? 0 : count); index += 1) {
     const offset = view.getFloat64(at + index * 16, littleEndian);
-    sparse.push({ offset, length: view.getFloat64(at + index * 16 + 8, littleEndian) });
+    pieces.push({ offset, length: view.getFloat64(at + index * 16 + 8, littleEndian) });
   }
+  const sparse = count === notSparse ? undefined : pieces;
   return { linkPath, xattrs, devMajor: field(3), devMinor: field(4), sparse };
 }

@@ -28,7 +28,7 @@ export class DecodingStream {
 
   /** Give it input and wait until all that follows from it is out. @throws what zlib throws. */
   async feed(input: Uint8Array): Promise<void> {
-    if (this.error !== undefined) throw this.error;
+    this.throwError();
     this.fed += input.length;
     await new Promise<void>((resolve) => {
       this.stream.once('error', () => resolve());
@@ -37,7 +37,18 @@ export class DecodingStream {
     });
     // Output that was pushed last is handed out in the next turn.
     await new Promise((resolve) => void setImmediate(resolve));
-    if (this.error !== undefined) throw this.error;
+    this.throwError();
+  }
+
+  /** Say that no more input comes. @throws what zlib throws: a stream that breaks off is an error. */
+  async finish(): Promise<void> {
+    if (this.ended || this.error !== undefined) return;
+    await new Promise<void>((resolve) => {
+      this.stream.once('error', () => resolve());
+      this.stream.once('end', () => resolve());
+      this.stream.end();
+    });
+    this.throwError();
   }
 
   /** Output so far; it is handed out once. */
@@ -52,12 +63,19 @@ export class DecodingStream {
     return this.ended ? this.fed - this.stream.bytesWritten : 0;
   }
 
+  private throwError(): void {
+    const { error } = this;
+    if (error instanceof Error) throw error;
+  }
+
   close(): void {
     this.stream.destroy();
   }
 }
 
 const options = { flush: constants.Z_SYNC_FLUSH, finishFlush: constants.Z_SYNC_FLUSH, chunkSize: 64 * 1024 };
+/** From its beginning a stream can be checked to its end. */
+const wholeOptions = { flush: constants.Z_SYNC_FLUSH, chunkSize: 64 * 1024 };
 
 /** Between two deflate blocks, with this dictionary. */
 export function rawStream(dictionary: Uint8Array | undefined): DecodingStream {
@@ -68,7 +86,7 @@ export function rawStream(dictionary: Uint8Array | undefined): DecodingStream {
 
 /** From the first byte of a gzip member or zstd frame. @throws ImgfsError `unsupported`. */
 export function freshStream(format: Exclude<LayerFormat, 'plain'>): DecodingStream {
-  if (format === 'gzip') return new DecodingStream(createGunzip(options));
+  if (format === 'gzip') return new DecodingStream(createGunzip(wholeOptions));
   const stream = createNodeZstd();
   if (stream !== undefined) return new DecodingStream(stream);
   throw new ImgfsError('unsupported', 'read layer: no zstd decoder here', {

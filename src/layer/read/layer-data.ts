@@ -3,7 +3,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { BlobReader } from '../../content/content.js';
-import { ImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import { createLogger } from '../../observe/log.js';
 import { counter } from '../../observe/metrics.js';
 import type { ByteRange, CallOptions } from '../../store/store.js';
@@ -34,6 +34,8 @@ export interface LayerDataParts {
   readonly readWindow: (span: Span) => Promise<Uint8Array>;
   /** Undefined: nothing can be kept on disk. */
   readonly decoded: DecodedFile | undefined;
+  /** Read a range of the blob from its store, past the cache: what is cached may be damaged. */
+  readonly readDirect: (range: ByteRange, options?: CallOptions) => Promise<Uint8Array>;
   /** The index turned out to be wrong. */
   readonly onBadIndex?: () => void;
 }
@@ -96,7 +98,8 @@ export class LayerData {
   present(): ByteRange[] {
     const { spans, decoded } = this.parts;
     const ranges: { start: number; end: number }[] = [];
-    for (let index = 0; decoded !== undefined && index < spans.count; index += 1) {
+    if (decoded === undefined) return ranges;
+    for (let index = 0; index < spans.count; index += 1) {
       if (!decoded.isPresent(index)) continue;
       const { out, outEnd } = spans.get(index);
       const last = ranges.at(-1);
@@ -172,7 +175,14 @@ export class LayerData {
       throw new ImgfsError('integrity', `read layer: blob ends before byte ${span.inEnd}`);
     }
     const output = new Uint8Array(span.outEnd - span.out);
-    await reader.next({ span, input }, output);
+    try {
+      await reader.next({ span, input }, output);
+    } catch (error) {
+      if (!isImgfsError(error, 'integrity')) throw error;
+      // The reader has not taken any of it yet, so it can be given the right bytes.
+      const direct = await this.parts.readDirect({ start: span.in, end: span.inEnd }, options);
+      await reader.next({ span, input: direct }, output);
+    }
     spansDecoded.add();
     const kept = (await this.parts.decoded?.write(span, output)) === true;
     if (!kept) this.shelf.set(span.index, output);

@@ -1,0 +1,62 @@
+/** What the rooms above see of layers. */
+import type { ImgfsError } from '../errors/imgfs-error.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import type { ByteRange, CallOptions } from '../store/store.js';
+import type { EntryTable } from './index/entry-table.js';
+import type { IndexOrigin } from './index/index-file.js';
+import type { LayerFormat } from './native/layer-addon.js';
+
+export interface LayerProgress {
+  readonly state: 'indexing' | 'ready' | 'failed';
+  /** Bytes of the blob and of its decoded archive that an index pass has been through. */
+  readonly inBytes: number;
+  readonly outBytes: number;
+  readonly blobBytes: number;
+  readonly entries: number;
+  /** Why it failed. */
+  readonly error: ImgfsError | undefined;
+}
+
+/** Decoded bytes on disk that may be read without asking. */
+export interface LayerBacking {
+  /** Open descriptor; lives until the layer is closed. Byte 0 is byte 0 of the decoded archive. */
+  readonly fd: number;
+  /** Ranges that are there, decoded and checked, now: sorted and disjoint. */
+  present(): readonly ByteRange[];
+}
+
+/**
+ * One layer. An entry is known by its row in `table`, which stays the same for this blob whatever happens to its
+ * index, so `(digest, row)` names it in any image.
+ */
+export interface Layer {
+  readonly descriptor: Descriptor;
+  /** Entries in archive order; grows while indexing. Trust it only once `whenReady` resolved (or when deferred). */
+  readonly table: EntryTable;
+  /** Undefined until the first bytes were seen. */
+  readonly format: LayerFormat | undefined;
+  readonly origin: IndexOrigin | undefined;
+  /** Length of the decoded archive in bytes, once it is known. */
+  readonly decodedSize: number | undefined;
+  progress(): LayerProgress;
+  /**
+   * Resolves when all entries are known and the blob (or what stands for it) has matched its digest.
+   * @throws ImgfsError why it cannot be: `integrity`, `invalid-content`, `too-large`, `unsupported`, or what the store
+   *   threw; `interrupted` when the signal fired.
+   */
+  whenReady(options?: CallOptions): Promise<void>;
+  /** Resolves when more is known than now, or at once when the layer is ready. @throws as `whenReady`. */
+  whenChanged(options?: CallOptions): Promise<void>;
+  /**
+   * Read the decoded archive: fills `buffer` from `position`; the number is short only at its end. Waits for the index,
+   * or, when deferred, for the bytes only. @throws as `whenReady`.
+   */
+  readDecoded(buffer: Uint8Array, position: number, options?: CallOptions): Promise<number>;
+  /** Make a range of the decoded archive present in `backing`. @throws as `readDecoded`; `cache-full`. */
+  fillDecoded(range: ByteRange, options?: CallOptions): Promise<void>;
+  /** Read the content of a file entry, holes included. @throws as `readDecoded`. */
+  readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number>;
+  /** Undefined before the layer is ready, for plain archives (use the blob's), and when nothing can be kept. */
+  backing(): LayerBacking | undefined;
+  close(): Promise<void>;
+}

@@ -1,0 +1,71 @@
+/** A shared layer with a `close` of its own, which counts once. */
+import type { Descriptor } from '../oci/descriptor.js';
+import type { ByteRange, CallOptions } from '../store/store.js';
+import type { EntryTable } from './index/entry-table.js';
+import type { IndexOrigin } from './index/index-file.js';
+import type { Layer, LayerBacking, LayerProgress } from './layer.js';
+import type { LayerFormat } from './native/layer-addon.js';
+
+export class LentLayer implements Layer {
+  private readonly layer: Layer;
+  private giveBack: (() => Promise<void>) | undefined;
+
+  constructor(layer: Layer, giveBack: () => Promise<void>) {
+    this.layer = layer;
+    this.giveBack = giveBack;
+  }
+
+  get descriptor(): Descriptor {
+    return this.layer.descriptor;
+  }
+
+  get table(): EntryTable {
+    return this.layer.table;
+  }
+
+  get format(): LayerFormat | undefined {
+    return this.layer.format;
+  }
+
+  get origin(): IndexOrigin | undefined {
+    return this.layer.origin;
+  }
+
+  get decodedSize(): number | undefined {
+    return this.layer.decodedSize;
+  }
+
+  progress(): LayerProgress {
+    return this.layer.progress();
+  }
+
+  whenReady(options?: CallOptions): Promise<void> {
+    return this.layer.whenReady(options);
+  }
+
+  whenChanged(options?: CallOptions): Promise<void> {
+    return this.layer.whenChanged(options);
+  }
+
+  readDecoded(buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
+    return this.layer.readDecoded(buffer, position, options);
+  }
+
+  fillDecoded(range: ByteRange, options?: CallOptions): Promise<void> {
+    return this.layer.fillDecoded(range, options);
+  }
+
+  readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
+    return this.layer.readEntry(row, buffer, position, options);
+  }
+
+  backing(): LayerBacking | undefined {
+    return this.layer.backing();
+  }
+
+  async close(): Promise<void> {
+    const { giveBack } = this;
+    this.giveBack = undefined;
+    await giveBack?.();
+  }
+}

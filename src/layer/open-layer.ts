@@ -1,0 +1,324 @@
+/**
+ * One layer, open for reading: its index when there is one, else a pass that makes it.
+ */
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { BlobReader, BlobSource, ContentCache } from '../content/content.js';
+import { ImgfsError, isImgfsError, toImgfsError } from '../errors/imgfs-error.js';
+import { createLogger } from '../observe/log.js';
+import type { ByteRange, CallOptions } from '../store/store.js';
+import { EntryTable } from './index/entry-table.js';
+import { IndexFile, IndexWriter, type IndexFacts, type IndexOrigin } from './index/index-file.js';
+import { SpanTable, type Span } from './index/span-table.js';
+import type { Layer, LayerBacking, LayerProgress } from './layer.js';
+import type { LayerFormat } from './native/layer-addon.js';
+import { IndexPass } from './pass/index-pass.js';
+import type { DecodeLimits } from './pass/limits.js';
+import { DecodedFile, layerKey } from './read/decoded-file.js';
+import { LayerData } from './read/layer-data.js';
+import { readFromStore } from './read/read-from-store.js';
+import { readSparse } from './read/sparse-data.js';
+import { Waiters } from './waiters.js';
+
+const log = createLogger('layer');
+
+/** Decoded bytes of one layer that a pass keeps without being asked: a tenth of the default cache. */
+const keptUnasked = 2 ** 30;
+
+export interface OpenLayerParts {
+  readonly source: BlobSource;
+  readonly cache: ContentCache;
+  readonly limits: DecodeLimits;
+  /** Give out entries and data before the blob's digest is known to match. */
+  readonly deferred: boolean;
+  /** Told when files grew, for the bound of the cache. */
+  readonly onIndexed?: (key: string, bytes: number) => void;
+  readonly onDecoded?: (key: string, bytes: number) => void;
+}
+
+type State = 'indexing' | 'ready' | 'failed';
+
+export class OpenLayer implements Layer {
+  table = new EntryTable();
+  private readonly parts: OpenLayerParts;
+  private readonly blob: BlobReader;
+  private readonly abort = new AbortController();
+  private readonly waiters = new Waiters();
+  private state: State = 'indexing';
+  private error: ImgfsError | undefined;
+  private facts: IndexFacts | undefined;
+  private spans = new SpanTable();
+  private index: IndexFile | undefined;
+  private decoded: DecodedFile | undefined;
+  private data: LayerData | undefined;
+  private passFormat: LayerFormat | undefined;
+  private pass: Promise<void> = Promise.resolve();
+  private inBytes = 0;
+  private outBytes = 0;
+  private readWanted = false;
+  private badIndex = false;
+
+  private constructor(parts: OpenLayerParts, blob: BlobReader) {
+    this.parts = parts;
+    this.blob = blob;
+  }
+
+  /** Open the layer; a pass that is needed goes on in the background. @throws as `ContentCache.open`. */
+  static async open(parts: OpenLayerParts, options?: CallOptions): Promise<OpenLayer> {
+    // Every range is checked by a digest of our own: a strict cache need not fetch the whole for one file.
+    const blob = await parts.cache.open(parts.source, { ...options, verify: 'default' });
+    const layer = new OpenLayer(parts, blob);
+    try {
+      await layer.prepare();
+    } catch (error) {
+      await layer.close();
+      throw error;
+    }
+    return layer;
+  }
+
+  get descriptor(): BlobSource['descriptor'] {
+    return this.parts.source.descriptor;
+  }
+
+  get format(): LayerFormat | undefined {
+    return this.facts?.format ?? this.passFormat;
+  }
+
+  get origin(): IndexOrigin | undefined {
+    return this.facts?.origin;
+  }
+
+  get decodedSize(): number | undefined {
+    return this.facts?.decodedSize;
+  }
+
+  progress(): LayerProgress {
+    const { state, inBytes, outBytes, error } = this;
+    return { state, inBytes, outBytes, blobBytes: this.blob.size, entries: this.table.count, error };
+  }
+
+  async whenReady(options?: CallOptions): Promise<void> {
+    while (!this.checkReady()) await this.waiters.wait(options?.signal);
+  }
+
+  async whenChanged(options?: CallOptions): Promise<void> {
+    if (!this.checkReady()) await this.waiters.wait(options?.signal);
+  }
+
+  async readDecoded(buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
+    return this.withIndex(position + buffer.length, options, (data) => data.read(buffer, position, options));
+  }
+
+  async fillDecoded(range: ByteRange, options?: CallOptions): Promise<void> {
+    await this.withIndex(range.end, options, (data) => data.fill(range, options));
+  }
+
+  async readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
+    const { table } = this;
+    const size = table.kind(row) === 'file' ? table.size(row) : 0;
+    const into = buffer.subarray(0, Math.max(0, Math.min(buffer.length, size - position)));
+    if (into.length === 0) return 0;
+    const start = table.dataOffset(row);
+    const sparse = table.sparse(row);
+    const got =
+      sparse === undefined
+        ? await this.readDecoded(into, start + position, options)
+        : await readSparse(sparse, into, position, (part, offset) =>
+            this.readDecoded(part, start + offset, options),
+          );
+    if (got === into.length) return got;
+    throw new ImgfsError('invalid-content', 'read layer: its decoded archive ends within a file');
+  }
+
+  backing(): LayerBacking | undefined {
+    const { decoded, data } = this;
+    if (decoded === undefined || data === undefined || (this.state !== 'ready' && !this.parts.deferred))
+      return undefined;
+    return { fd: decoded.fd, present: () => data.present() };
+  }
+
+  async close(): Promise<void> {
+    this.abort.abort();
+    await this.pass.catch(() => undefined);
+    this.settle('failed', new ImgfsError('bad-handle', 'read layer: it was closed'));
+    await this.index?.close();
+    await this.decoded?.close();
+    await this.blob.close();
+  }
+
+  private get key(): string {
+    return layerKey(this.descriptor.digest);
+  }
+
+  private get indexPath(): string {
+    return join(this.parts.cache.directory, 'index', `${this.key}.lidx`);
+  }
+
+  private async prepare(): Promise<void> {
+    await mkdir(join(this.parts.cache.directory, 'index'), { recursive: true, mode: 0o700 });
+    const index = await this.loadIndex();
+    if (index !== undefined) await this.useIndex(index);
+    else this.startPass();
+  }
+
+  private async loadIndex(): Promise<IndexFile | undefined> {
+    try {
+      const index = await IndexFile.open(this.indexPath, this.descriptor.digest);
+      if (index === undefined || index.facts.blobSize === this.blob.size) return index;
+      await index.close();
+    } catch (error) {
+      log.info('layer index is made anew', {
+        digest: this.descriptor.digest,
+        cause: toImgfsError(error).message,
+      });
+    }
+    await rm(this.indexPath, { force: true });
+    return undefined;
+  }
+
+  private async useIndex(index: IndexFile): Promise<void> {
+    this.index = index;
+    this.table = index.table;
+    this.spans = index.spans;
+    this.facts = index.facts;
+    this.inBytes = index.facts.blobSize;
+    this.outBytes = index.facts.decodedSize;
+    await this.openDecoded(index.facts.format);
+    this.makeData(index.facts.format, (span) => index.readWindow(span));
+    this.badIndex = false;
+    this.parts.onIndexed?.(this.key, index.size);
+    this.settle('ready', undefined);
+  }
+
+  private async openDecoded(format: LayerFormat): Promise<void> {
+    // A plain archive is its own decoded form.
+    if (format === 'plain' || this.decoded !== undefined) return;
+    const onGrow = (bytes: number): void => this.parts.onDecoded?.(this.key, bytes);
+    const folder = join(this.parts.cache.directory, 'decoded');
+    this.decoded = await DecodedFile.open(folder, this.descriptor.digest, { onGrow }).catch(
+      (error: unknown) => {
+        log.warn('cannot keep decoded layers', { error: String(error) });
+        return undefined;
+      },
+    );
+  }
+
+  private makeData(format: LayerFormat, readWindow: (span: Span) => Promise<Uint8Array>): void {
+    const { blob, spans, decoded } = this;
+    const onBadIndex = (): void => {
+      this.badIndex = true;
+    };
+    const readDirect = (range: ByteRange, options?: CallOptions): Promise<Uint8Array> =>
+      readFromStore(this.parts.source, range, options);
+    this.data = new LayerData({ format, blob, spans, readWindow, decoded, readDirect, onBadIndex });
+  }
+
+  private startPass(): void {
+    this.state = 'indexing';
+    this.table = new EntryTable();
+    this.spans = new SpanTable();
+    this.pass = this.runPass().catch((error: unknown) => {
+      this.settle('failed', toImgfsError(error, 'index layer'));
+    });
+  }
+
+  private async runPass(): Promise<void> {
+    const { descriptor } = this;
+    const writer = await IndexWriter.create(this.indexPath);
+    try {
+      await this.openDecoded('gzip');
+      const result = await new IndexPass({
+        descriptor,
+        blob: this.blob,
+        table: this.table,
+        spans: this.spans,
+        writer,
+        limits: this.parts.limits,
+        signal: this.abort.signal,
+        decoded: this.decoded,
+        wantsDecoded: (format, outBytes) => this.wantsDecoded(format, outBytes),
+        onFormat: (format) => {
+          this.passFormat = format;
+          this.makeData(format, (span) => writer.readWindow(span));
+        },
+        onProgress: (inBytes, outBytes) => this.onProgress(inBytes, outBytes),
+      }).run();
+      this.table.seal();
+      const { digest } = descriptor;
+      await writer.seal(
+        { digest, blobSize: this.blob.size, origin: 'pass', ...result },
+        this.table,
+        this.spans,
+      );
+    } catch (error) {
+      await writer.abandon(true);
+      throw error;
+    }
+    const index = await IndexFile.open(this.indexPath, descriptor.digest);
+    if (index === undefined) throw new ImgfsError('internal', 'index layer: the index vanished');
+    // The table in memory is the same, and others may hold on to it.
+    const { table } = this;
+    await this.useIndex(index);
+    this.table = table;
+  }
+
+  private wantsDecoded(format: LayerFormat, outBytes: number): boolean {
+    if (format === 'plain') return false;
+    // zstd has few places to start at: what was decoded is worth more than its room.
+    return format === 'zstd' || this.readWanted || outBytes < keptUnasked;
+  }
+
+  private onProgress(inBytes: number, outBytes: number): void {
+    this.inBytes = inBytes;
+    this.outBytes = outBytes;
+    this.waiters.wake();
+  }
+
+  /** Wait until the archive is known up to `end`, then read; once more when the index proved wrong. */
+  private async withIndex<T>(
+    end: number,
+    options: CallOptions | undefined,
+    read: (data: LayerData) => Promise<T>,
+  ): Promise<T> {
+    this.readWanted = true;
+    const isKnown = (): boolean => this.parts.deferred && this.spans.outEnd >= end;
+    while (!this.checkReady() && !isKnown()) await this.waiters.wait(options?.signal);
+    try {
+      return await read(this.requireData());
+    } catch (error) {
+      if (!isImgfsError(error, 'invalid-content') || !this.badIndex || this.state !== 'ready') throw error;
+      await this.rebuild();
+      await this.whenReady(options);
+      return read(this.requireData());
+    }
+  }
+
+  private requireData(): LayerData {
+    if (this.data === undefined) throw new ImgfsError('internal', 'read layer: no data');
+    return this.data;
+  }
+
+  /** The index on disk is damaged: make it anew. Rows stay what they are, for the blob is the same. */
+  private async rebuild(): Promise<void> {
+    if (this.state !== 'ready' || !this.badIndex) return;
+    this.badIndex = false;
+    log.warn('layer index is damaged and is made anew', { digest: this.descriptor.digest });
+    const before = this.index;
+    this.index = undefined;
+    this.startPass();
+    await before?.close();
+    await rm(this.indexPath, { force: true });
+  }
+
+  private checkReady(): boolean {
+    if (this.state === 'failed') throw this.error ?? new ImgfsError('internal', 'read layer: failed');
+    return this.state === 'ready';
+  }
+
+  private settle(state: State, error: ImgfsError | undefined): void {
+    this.state = state;
+    this.error = error;
+    this.waiters.wake();
+  }
+}
