@@ -29,19 +29,28 @@ export interface FileMemo<T> {
   read(path: string): Promise<T | undefined>;
 }
 
+/** How files are reached; a test puts a clock of its own behind it. */
+export interface FileAccess {
+  readonly readConfigFile: typeof readConfigFile;
+  readonly stampFile: typeof stampFile;
+}
+
 /** Remembers what `parse` made of each file. */
-export function createFileMemo<T extends object>(parse: (bytes: Buffer, path: string) => T): FileMemo<T> {
+export function createFileMemo<T extends object>(
+  parse: (bytes: Buffer, path: string) => T,
+  files: FileAccess = { readConfigFile, stampFile },
+): FileMemo<T> {
   const memory = new LRUCache<string, Remembered<T>>({ max: maxRemembered });
   const isCurrent = async (known: Remembered<T>, path: string): Promise<boolean> => {
     if (known.unsettled !== undefined) return false;
-    const stamp = await stampFile(path);
+    const stamp = await files.stampFile(path);
     return stamp !== undefined && sameStamp(stamp, known.stamp);
   };
   return {
     read: async (path) => {
       const known = memory.get(path);
       if (known !== undefined && (await isCurrent(known, path))) return known.value;
-      const file = await readConfigFile(path);
+      const file = await files.readConfigFile(path);
       if (file === undefined) {
         memory.delete(path);
         return undefined;

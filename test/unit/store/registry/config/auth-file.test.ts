@@ -220,6 +220,13 @@ test('what is no regular file is refused, quickly', { timeout }, async (t) => {
   }
 });
 
+test('a byte order mark and an empty file do no harm', { timeout }, async (t) => {
+  const machine = makeMachine(t);
+  machine.write('run-user/containers/auth.json', ' \n');
+  machine.write('~/.docker/config.json', `\ufeff{"auths":{"a.io":{"auth":"${basic('bom', 'p')}"}}}`);
+  assert.deepEqual((await find(machine.environment, 'a.io')).credential, user('bom'));
+});
+
 test('a login made later counts at once', { timeout }, async (t) => {
   const machine = makeMachine(t);
   const source = createAuthSource({ environment: machine.environment });

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
+import { relative } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { isImgfsError } from '../../../../../src/errors/imgfs-error.js';
 import { createAuthSource } from '../../../../../src/store/registry/config/auth-file.js';
 import { createCredentialHelper } from '../../../../../src/store/registry/config/credential-helper.js';
@@ -105,8 +107,12 @@ test(
     machine.helper('hangs', 'sleep 8 & sleep 8');
     const helper = createCredentialHelper('hangs', machine.environment, { deadlineMs: 200 });
     const before = Date.now();
+    const pipes = () => process.getActiveResourcesInfo().filter((name) => name === 'PipeWrap').length;
+    const pipesBefore = pipes();
     await assert.rejects(helper.get('quay.io'), /no answer within 200 ms/);
     assert.ok(Date.now() - before < 3_000);
+    await setTimeout(50);
+    assert.deepEqual(pipes(), pipesBefore, 'a pipe is still open, and keeps this process alive');
   },
 );
 
@@ -123,11 +129,8 @@ test('programs are looked up in absolute directories only', { timeout }, async (
   machine.helper('a', answer('u', 's'));
   mkdirSync(machine.path('d/docker-credential-a'), { recursive: true });
   const lookup = async (path: string) =>
-    await createCredentialHelper('a', {
-      ...machine.with({ PATH: path }),
-      workingDirectory: machine.path('bin'),
-    }).get('q.io');
-  await assert.rejects(lookup('bin:.::./bin'), /not on PATH/);
+    await createCredentialHelper('a', machine.with({ PATH: path })).get('q.io');
+  await assert.rejects(lookup(`${relative(process.cwd(), machine.path('bin'))}:.::`), /not on PATH/);
   assert.notEqual(await lookup(`${machine.path('d')}:${machine.path('bin')}:/usr/bin:/bin`), undefined);
 });
 
