@@ -2,6 +2,7 @@
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { digestAlgorithm, digestOf, isDigest, type Digest } from '../../oci/digest.js';
+import { parseUntrustedJson } from '../../oci/json.js';
 import { acceptedManifestTypes, baseMediaType, manifestKind, mediaTypes } from '../../oci/media-type.js';
 import { isTag } from '../../oci/reference.js';
 import type { CallOptions, Resolved, Target } from '../store.js';
@@ -93,7 +94,8 @@ function mismatch(
 /** The media type by the manifest's own word, for servers that send `application/json` or `text/plain`. */
 function ownMediaType(bytes: Uint8Array): string | undefined {
   try {
-    const parsed = JSON.parse(Buffer.from(bytes).toString('utf8')) as Record<string, unknown> | null;
+    const limits = { what: 'manifest', maxBytes: caps.manifestBytes };
+    const parsed = parseUntrustedJson(bytes, limits) as Record<string, unknown> | null;
     const mediaType = parsed?.['mediaType'];
     if (typeof mediaType === 'string') return baseMediaType(mediaType);
     if (Array.isArray(parsed?.['manifests'])) return mediaTypes.ociIndex;

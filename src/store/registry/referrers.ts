@@ -2,6 +2,7 @@
 import { ImgfsError, isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { digestAlgorithm, digestHex, isDigest, type Digest } from '../../oci/digest.js';
+import { parseUntrustedJson } from '../../oci/json.js';
 import { baseMediaType, mediaTypes } from '../../oci/media-type.js';
 import type { CallOptions, ReferrersOptions } from '../store.js';
 import type { Call, RegistryClient, Reply } from './client.js';
@@ -55,9 +56,10 @@ function descriptorOf(value: unknown): Descriptor | undefined {
 export function parseReferrers(bytes: Uint8Array, operation: string, host: string): Descriptor[] {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(Buffer.from(bytes).toString('utf8'));
+    parsed = parseUntrustedJson(bytes, { what: 'referrers', maxBytes: caps.referrersBytes });
   } catch (cause) {
-    throw new ImgfsError('protocol', `${operation} from ${host}: the answer is not JSON`, {
+    const why = cause instanceof Error ? `: ${cause.message}` : '';
+    throw new ImgfsError('protocol', `${operation} from ${host}: the answer is not the JSON expected${why}`, {
       operation,
       host,
       cause,

@@ -1,5 +1,7 @@
 /** Tokens: the answer of a token server, checked, with the time until which it may be used. */
 import { ImgfsError } from '../../../errors/imgfs-error.js';
+import { parseUntrustedJson } from '../../../oci/json.js';
+import { caps } from '../options.js';
 
 export interface Token {
   readonly value: string;
@@ -41,7 +43,7 @@ export function parseToken(
 ): Token {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(Buffer.from(body).toString('utf8'));
+    parsed = parseUntrustedJson(body, { what: 'token', maxBytes: caps.tokenBytes });
   } catch {
     throw new ImgfsError('protocol', `log in at ${host}: the answer of the token server is not JSON`, {
       host,
