@@ -5,8 +5,8 @@ import { fileError } from './file-error.js';
 import type { Body, ByteRange, CallOptions } from './store.js';
 
 /**
- * Bytes per read. A read through libuv's pool costs about 50 µs besides copying (25 µs for 256 KiB at 10 GB/s), so
- * this keeps the overhead near one third at memory speed, and 16 readers hold 4 MiB.
+ * Bytes per read: 100 MB of page cache came at 1.4 GB/s on two busy cores, where 64 KiB would cost four times as many
+ * trips through libuv's pool; 16 readers hold 4 MiB.
  */
 const chunkBytes = 256 * 1024;
 

@@ -33,6 +33,6 @@ export async function loadOciArchive(archive: ScannedArchive): Promise<ArchiveCo
     );
   }
   checkLayoutVersionText(await readMember(archive, marker, maxMarkerBytes), file.path);
-  const images = parseLayoutIndex(await readMember(archive, index, maxIndexBytes), file.path);
+  const images = await parseLayoutIndex(await readMember(archive, index, maxIndexBytes), file.path);
   return { images, blob: (digest) => layoutBlob(archive, digest) };
 }

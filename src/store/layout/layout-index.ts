@@ -2,38 +2,59 @@
 import { stat } from 'node:fs/promises';
 import type { BigIntStats } from 'node:fs';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ImgfsError } from '../../errors/imgfs-error.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { parseUntrustedJson } from '../../oci/json.js';
+import { parseDescriptor } from '../../oci/parse-descriptor.js';
 import { parseManifest } from '../../oci/parse-manifest.js';
 import { mediaTypes } from '../../oci/media-type.js';
 import { fileError } from '../file-error.js';
+import type { ImageName } from '../image-name.js';
 import { readSmallFile } from '../safe-open.js';
 import { entryNames, ImageTable } from './image-table.js';
+import { splitIndex } from './split-index.js';
 
-/**
- * An entry is about 250 bytes, so this is 130,000 images; containers/image and containerd have no bound. Parsing takes
- * 12 ms for each MiB, once per change of the file.
- */
+/** An entry is about 250 bytes, so this is 130,000 images; containers/image and containerd have no bound. */
 export const maxIndexBytes = 32 * 1024 * 1024;
 
+/** Above this an index is parsed in pieces: about 500 images of 10 µs each. */
+const inOneGoBytes = 128 * 1024;
+
+/** Entries parsed between two turns of the event loop: 2 ms. */
+const entriesAtOnce = 200;
+
 /**
- * Parse index.json.
+ * Parse index.json. A large one is parsed in pieces, with other work between.
  * @throws ImgfsError `invalid-content` when it is not an image index, `too-large`.
  */
-export function parseLayoutIndex(bytes: Uint8Array, path: string): ImageTable {
-  const parsed = parseManifest(bytes, undefined, { what: `${path}/index.json`, maxBytes: maxIndexBytes });
+export async function parseLayoutIndex(bytes: Uint8Array, path: string): Promise<ImageTable> {
+  const what = `${path}/index.json`;
+  const isLarge = bytes.length > inOneGoBytes && bytes.length <= maxIndexBytes;
+  const split = isLarge ? await splitIndex(bytes) : undefined;
+  const parsed = parseManifest(split?.skeleton ?? bytes, undefined, { what, maxBytes: maxIndexBytes });
   if (parsed.kind !== 'index') {
-    throw new ImgfsError(
-      'invalid-content',
-      `parse ${path}/index.json: an ${parsed.kind} manifest, not an index`,
-      {
-        path,
-      },
-    );
+    throw new ImgfsError('invalid-content', `parse ${what}: an ${parsed.kind} manifest, not an index`, {
+      path,
+    });
   }
-  return new ImageTable(
-    path,
-    parsed.manifests.map((descriptor) => ({ descriptor, names: entryNames(descriptor.annotations) })),
-  );
+  const manifests = split === undefined ? parsed.manifests : await parseElements(split.elements, what);
+  const images: { descriptor: Descriptor; names: readonly ImageName[] }[] = [];
+  for (const [at, descriptor] of manifests.entries()) {
+    if (at % entriesAtOnce === entriesAtOnce - 1) await nextTurn();
+    images.push({ descriptor, names: entryNames(descriptor.annotations) });
+  }
+  return new ImageTable(path, images);
+}
+
+async function parseElements(elements: readonly Uint8Array[], what: string): Promise<readonly Descriptor[]> {
+  const parsed: Descriptor[] = [];
+  for (const [at, element] of elements.entries()) {
+    if (at % entriesAtOnce === entriesAtOnce - 1) await nextTurn();
+    const where = `${what}: manifests[${at}]`;
+    parsed.push(parseDescriptor(parseUntrustedJson(element, { what: where, maxBytes: inOneGoBytes }), where));
+  }
+  return parsed;
 }
 
 /** An empty index.json. */
@@ -79,7 +100,7 @@ export class LayoutIndexFile {
 
   private async load(): Promise<ImageTable> {
     const { bytes, stats } = await this.read();
-    const table = parseLayoutIndex(bytes, this.root);
+    const table = await parseLayoutIndex(bytes, this.root);
     this.loaded = { identity: identityOf(stats), table };
     return table;
   }

@@ -270,7 +270,8 @@ export class LayoutStore
   }
 
   private async isNeeded(index: Uint8Array, digest: Digest): Promise<boolean> {
-    const roots = parseLayoutIndex(index, this.path).entries.map(({ descriptor }) => descriptor);
+    const { entries } = await parseLayoutIndex(index, this.path);
+    const roots = entries.map(({ descriptor }) => descriptor);
     return (await reachableBlobs(roots, (child) => this.blobs.readManifest(child))).has(digest);
   }
 
