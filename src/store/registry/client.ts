@@ -104,6 +104,8 @@ export class RegistryClient {
     this.registry = registry;
     this.options = options;
     this.#deps = deps;
+    // Every request under way listens to it.
+    setMaxListeners(0, this.#closing.signal);
     this.#agents = new Agents(options, (url) => deps.endpoints.proxyFor(url));
     // Every request under way listens to it: many listeners are no leak.
     setMaxListeners(0, this.#closing.signal);
