@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { parseChallenges } from '../../../../../src/store/registry/auth/challenge.js';
 
 function plain(values: readonly string[]): [string, Record<string, string>][] {
