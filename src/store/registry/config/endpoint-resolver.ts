@@ -31,8 +31,9 @@ export interface EndpointOptions extends CertificateOptions {
 }
 
 /**
- * An answer takes about 20 `stat` calls, 1 ms, and a walk through a repository asks for it with every request: once
- * a second keeps that below 0.1 %, and nobody notices that a new mirror waits so long.
+ * An answer takes some 20 calls of the file system, measured 1 ms on an idle machine and 3 ms on a busy one, and a
+ * walk through a repository asks for it with every request. Once a second keeps that below 0.3 %, and nobody notices
+ * that a new mirror waits so long.
  */
 const defaultRecheckMs = 1_000;
 

@@ -163,9 +163,9 @@ function refuseContradictions(root: TomlView, registries: readonly RegistryTable
 }
 
 function firstOfEachPrefix(registries: readonly RegistryTable[]): readonly RegistryTable[] {
-  return registries.filter(
-    (table, at) => registries.findIndex((other) => other.prefix === table.prefix) === at,
-  );
+  const first = new Map<string, RegistryTable>();
+  for (const table of registries) if (!first.has(table.prefix)) first.set(table.prefix, table);
+  return [...first.values()];
 }
 
 function readAliases(root: TomlView): ReadonlyMap<string, string> {
