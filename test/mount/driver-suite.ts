@@ -92,8 +92,7 @@ export function driverSuite(driver: DriverName): void {
       }
     });
 
-    const noDirectIo = driver === 'fuse-native' ? 'libfuse 2 has no direct I/O for a single file' : false;
-    test('content of unknown size is read to its end', { timeout, skip: noDirectIo }, async () => {
+    test('content of unknown size is read to its end', { timeout }, async () => {
       const { stdout, code } = await run('cat', [at('made')]);
       assert.equal(code, 0);
       assert.equal(stdout, 'made anew');

@@ -2,10 +2,9 @@
 
 namespace imgfs::fuse {
 
-uint64_t PendingTable::add(Pending request, Millis now, bool slow) {
+uint64_t PendingTable::add(Pending request, Millis now) {
   request.id = ++lastId_;
-  size_t kind = slow ? 1 : 0;
-  if (timeouts_[kind] > 0) deadlines_[kind].emplace_back(now + timeouts_[kind], request.id);
+  if (timeout_ > 0) deadlines_.emplace_back(now + timeout_, request.id);
   byUnique_[request.unique] = request.id;
   uint64_t id = request.id;
   requests_.emplace(id, std::move(request));
@@ -34,14 +33,12 @@ bool PendingTable::take(uint64_t id, Pending& out) {
 
 std::vector<uint64_t> PendingTable::due(Millis now) {
   std::vector<uint64_t> ids;
-  for (auto& deadlines : deadlines_) {
-    while (!deadlines.empty()) {
-      auto [deadline, id] = deadlines.front();
-      bool waits = requests_.count(id) != 0;
-      if (waits && deadline > now) break;
-      if (waits) ids.push_back(id);
-      deadlines.pop_front();
-    }
+  while (!deadlines_.empty()) {
+    auto [deadline, id] = deadlines_.front();
+    bool waits = requests_.count(id) != 0;
+    if (waits && deadline > now) break;
+    if (waits) ids.push_back(id);
+    deadlines_.pop_front();
   }
   return ids;
 }

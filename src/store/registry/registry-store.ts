@@ -27,6 +27,7 @@ import { openBody } from './blob-body.js';
 import { openBlob, rangeHeader, statBlob } from './blobs.js';
 import { RegistryClient, type RegistryDeps } from './client.js';
 import { Deletes } from './deletes.js';
+import { discardBody } from './http/read-body.js';
 import { listRepositories, listTags } from './listing.js';
 import { fetchManifestCall, resolveManifest } from './manifests.js';
 import { defaultRegistryOptions, type RegistryOptions } from './options.js';
@@ -61,6 +62,24 @@ export class RegistryStore
     const referrersTag = new ReferrersTag(this.#client, this.#referrers);
     this.#putter = new ManifestPutter(this.#client, referrersTag);
     this.#deletes = new Deletes(this.#client, referrersTag, (origin) => this.#referrers.lacksApi(origin));
+  }
+
+  /**
+   * Ask whether the registry takes our credentials (distribution-spec end-1): `GET /v2/`.
+   * @throws ImgfsError `unauthorized` or `denied` when it does not, as `resolve` otherwise.
+   */
+  async ping(options: CallOptions = {}): Promise<void> {
+    const reply = await this.#client.send({
+      ...options,
+      operation: 'ask for the API version',
+      method: 'GET',
+      repository: undefined,
+      path: '/',
+      capability: 'resolve',
+      access: 'none',
+      expect: [200],
+    });
+    await discardBody(reply.body);
   }
 
   async resolve(target: Target, options: CallOptions = {}): Promise<Resolved> {

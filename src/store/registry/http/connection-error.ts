@@ -2,9 +2,6 @@
 import { ImgfsError, isImgfsError, type ErrorContext } from '../../../errors/imgfs-error.js';
 import type { ErrorCode } from '../../../errors/codes.js';
 
-const plainHint =
-  'a registry without TLS must be marked insecure (registries.conf), or use --tls-verify=false';
-
 interface Known {
   readonly code: ErrorCode;
   readonly text: string;
@@ -43,11 +40,7 @@ const known: Readonly<Record<string, Known>> = {
     text: 'connection refused',
     hint: 'check that the registry runs and that the port is right',
   },
-  ECONNRESET: {
-    code: 'unavailable',
-    text: 'connection reset',
-    hint: `try again; ${plainHint}`,
-  },
+  ECONNRESET: { code: 'unavailable', text: 'connection reset' },
   EPIPE: { code: 'unavailable', text: 'connection closed while sending' },
   EHOSTUNREACH: { code: 'unavailable', text: 'no route to the host' },
   ENETUNREACH: { code: 'unavailable', text: 'no route to the network' },
@@ -98,14 +91,9 @@ export function isNotTls(error: unknown): boolean {
   );
 }
 
-/**
- * The peer did not like our certificate, or the want of one: reason to try the next pair. In TLS 1.3 it may just hang
- * up, after our side of the handshake is done.
- */
+/** The peer did not like our certificate, or the want of one: reason to try the next pair. */
 export function isClientCertificateRefused(error: unknown): boolean {
-  const codes = codesOf(error);
-  if (codes.includes('UND_ERR_SOCKET') || codes.includes('ECONNRESET')) return true;
-  return codes.some((code) =>
+  return codesOf(error).some((code) =>
     /^ERR_SSL_(?:TLSV1[0-9]*_ALERT|SSLV3_ALERT)_(?:CERTIFICATE_REQUIRED|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|UNSUPPORTED_CERTIFICATE)$/.test(
       code,
     ),
@@ -141,7 +129,7 @@ function describe(error: Error, codes: readonly string[]): Known {
     return {
       code: 'unavailable',
       text: `TLS failed (${error.message})`,
-      hint: plainHint,
+      hint: 'a registry without TLS must be marked insecure (registries.conf), or use --tls-verify=false',
     };
   }
   return { code: 'unavailable', text: error.message === '' ? 'connection failed' : error.message };

@@ -1,0 +1,169 @@
+/** `imgfs mount`: serve the tree at a mount point, by a daemon or in the foreground. */
+import { writeSync, closeSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
+import type { Arguments, Command, CommandContext } from '../command.js';
+import { startDaemon } from '../mount/daemon.js';
+import type { MountSettings, NamedStore, ReadyMessage } from '../mount/mount-settings.js';
+import { defaultLogFile, settingsFrom, storeOptions } from '../settings.js';
+
+/** Descriptor on which a daemon answers its parent. */
+const readyDescriptor = 3;
+
+/** Settings are a few kilobytes; more is a mistake. */
+const maxSettingsBytes = 1024 * 1024;
+
+function parseStore(text: string): NamedStore {
+  const equals = text.indexOf('=');
+  const name = text.slice(0, equals);
+  if (equals < 1 || !/^[A-Za-z0-9_][A-Za-z0-9_-]*$/.test(name)) {
+    throw new ImgfsError('usage', `--store ${JSON.stringify(text)} is not NAME=TRANSPORT:PATH`, {
+      hint: 'for example --store mine=oci:./layout; a name has letters, digits, - and _, and no dot',
+    });
+  }
+  const location = text.slice(equals + 1);
+  const colon = location.indexOf(':');
+  if (colon < 1) {
+    throw new ImgfsError('usage', `--store ${name}: ${JSON.stringify(location)} has no transport`, {
+      hint: `write ${name}=oci:${location}`,
+    });
+  }
+  return { name, location: `${location.slice(0, colon)}:${resolve(location.slice(colon + 1))}` };
+}
+
+function listOf(value: unknown): string[] {
+  if (value === undefined) return [];
+  return (Array.isArray(value) ? value : [value]).map(String);
+}
+
+/** `-o ro,allow_other`: what fstab and mount(8) write. Options of other programs (`x-…`, `_netdev`) are ignored. */
+function mountFlags(args: Arguments): { readOnly: boolean; allowOther: boolean; allowNonEmpty: boolean } {
+  const words = new Set(listOf(args['o']).flatMap((text) => text.split(',')));
+  return {
+    readOnly: args['read-only'] === true || words.has('ro'),
+    allowOther: args['allow-other'] === true || words.has('allow_other'),
+    allowNonEmpty: args['nonempty'] === true || words.has('nonempty'),
+  };
+}
+
+function mountSettings(args: Arguments): MountSettings {
+  const common = settingsFrom(args);
+  const stores = listOf(args['store']).map(parseStore);
+  const names = stores.map((store) => store.name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw new ImgfsError('usage', `--store ${twice} is given twice`);
+  const logFile = args['log-file'];
+  const mountPoint = resolve(String(args['mountpoint']));
+  return {
+    ...common,
+    ...mountFlags(args),
+    mountPoint,
+    stores,
+    driver: args['driver'] as MountSettings['driver'],
+    createMountPoint: args['mkdir'] === true,
+    logFile: typeof logFile === 'string' ? resolve(logFile) : defaultLogFile(mountPoint),
+  };
+}
+
+async function settingsFromStdin(): Promise<MountSettings> {
+  let text = '';
+  process.stdin.setEncoding('utf8');
+  for await (const chunk of process.stdin) {
+    text += String(chunk);
+    if (text.length > maxSettingsBytes) throw new ImgfsError('usage', 'settings on stdin are too long');
+  }
+  return JSON.parse(text) as MountSettings;
+}
+
+/** One line to the parent; a parent that is gone does not matter any more. */
+function answerParent(message: ReadyMessage): void {
+  try {
+    writeSync(readyDescriptor, `${JSON.stringify(message)}\n`);
+    closeSync(readyDescriptor);
+  } catch {
+    // The parent gave up waiting: the mount is up all the same.
+  }
+}
+
+async function serveAsDaemon(context: CommandContext): Promise<void> {
+  const { serve } = await import('../mount/serve.js');
+  try {
+    const settings = await settingsFromStdin();
+    process.chdir('/');
+    await serve(settings, context, (ready) => answerParent({ ok: true, ...ready }));
+  } catch (error) {
+    const { code, message, hint } = toImgfsError(error);
+    answerParent({ ok: false, code, message, hint });
+    throw error;
+  }
+}
+
+async function run(args: Arguments, context: CommandContext): Promise<void> {
+  if (args['settings-on-stdin'] === true) return serveAsDaemon(context);
+  const settings = mountSettings(args);
+  if (args['foreground'] === true) {
+    const { serve } = await import('../mount/serve.js');
+    return serve(settings, context, (ready) => {
+      context.out.note(`mounted at ${ready.mountPoint} (${ready.driver}); Ctrl-C unmounts`);
+    });
+  }
+  const { prepareMountPoint } = await import('../../fuse/mount-point.js');
+  const mountPoint = await prepareMountPoint(settings.mountPoint, {
+    create: settings.createMountPoint,
+    allowNonEmpty: settings.allowNonEmpty,
+  });
+  const ready = await startDaemon({ ...settings, mountPoint }, context.signal);
+  if (context.out.json) context.out.document(ready);
+  else context.out.line(`mounted at ${ready.mountPoint} (pid ${ready.pid}, ${ready.driver} driver)`);
+}
+
+export const mountCommand: Command = {
+  usage: 'mount <mountpoint>',
+  examples: [
+    ['imgfs mount ~/images', 'every registry, read lazily'],
+    ['imgfs mount m --store old=oci:./layout', 'a local store beside the registries'],
+    ['imgfs mount m --foreground -o ro', 'stay, and refuse every write'],
+  ],
+  options: (yargs) =>
+    storeOptions(yargs)
+      .positional('mountpoint', { type: 'string', demandOption: true, describe: 'an empty directory' })
+      .option('store', {
+        type: 'string',
+        array: true,
+        requiresArg: true,
+        describe: 'NAME=TRANSPORT:PATH, may be repeated',
+      })
+      .option('foreground', {
+        alias: 'f',
+        type: 'boolean',
+        default: false,
+        describe: 'do not start a daemon',
+      })
+      .option('daemon', { type: 'boolean', default: true, describe: 'serve from a daemon (the default)' })
+      .option('driver', {
+        choices: ['auto', 'native', 'fuse-native'] as const,
+        default: 'auto' as const,
+        describe: 'FUSE driver',
+      })
+      .option('read-only', { type: 'boolean', default: false, describe: 'refuse every write (-o ro)' })
+      .option('allow-other', {
+        type: 'boolean',
+        default: false,
+        describe: 'let other users in (they act with your credentials)',
+      })
+      .option('nonempty', {
+        type: 'boolean',
+        default: false,
+        describe: 'mount over a directory that has entries',
+      })
+      .option('mkdir', { type: 'boolean', default: false, describe: 'make the mount point' })
+      .option('log-file', { type: 'string', describe: 'log of the daemon' })
+      .option('o', {
+        type: 'string',
+        array: true,
+        requiresArg: true,
+        describe: 'mount options: ro, allow_other, nonempty',
+      })
+      .option('settings-on-stdin', { type: 'boolean', hidden: true }),
+  run,
+};

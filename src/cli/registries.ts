@@ -1,0 +1,52 @@
+/** Opening stores from settings: registries as this machine's configuration says, local stores by location. */
+import { createOfflineStore } from '../store/offline-store.js';
+import { join } from 'node:path';
+import { createStoreDirectory, type StoreDirectory, type StoreFactory } from '../image/stores.js';
+import type { CredentialSource } from '../store/registry/credential.js';
+import type { EndpointResolver } from '../store/registry/endpoint.js';
+import { parsePlatform } from '../oci/platform.js';
+import { parseLocation } from '../store/location.js';
+import type { ImageStore } from '../store/store.js';
+import type { RegistryStore } from '../store/registry/registry-store.js';
+import { credentialSource, registryConfig } from './access.js';
+import type { Settings } from './settings.js';
+
+/** A registry with the given credentials; nothing is sent yet. */
+export async function openRegistryWith(
+  host: string,
+  settings: Settings,
+  endpoints: EndpointResolver,
+  credentials: CredentialSource,
+): Promise<RegistryStore> {
+  const { openRegistryStore } = await import('../store/registry/registry-store.js');
+  return openRegistryStore(host, { endpoints, credentials, options: { retries: settings.retryTimes } });
+}
+
+/** Opens a local store by its location. @throws ImgfsError `unsupported` for a transport that is not local. */
+export async function openLocalStore(location: string, settings: Settings): Promise<ImageStore> {
+  const { openStore } = await import('../store/open.js');
+  return openStore(parseLocation(location), {
+    spoolDirectory: join(settings.cacheDirectory, 'spool'),
+    ...(settings.platform === undefined ? {} : { platform: parsePlatform(settings.platform) }),
+  });
+}
+
+export interface LocalStore {
+  readonly name: string;
+  readonly location: string;
+}
+
+/** Every store of one mount or command; each is opened at its first use. */
+export function openStores(settings: Settings, locals: readonly LocalStore[]): StoreDirectory {
+  const config = registryConfig(settings);
+  const credentials = credentialSource(settings, config);
+  const openRegistry = (host: string): Promise<ImageStore> =>
+    settings.offline
+      ? Promise.resolve(createOfflineStore('docker', `docker://${host}`))
+      : openRegistryWith(host, settings, config.endpoints, credentials);
+  const factories = locals.map(({ name, location }): [string, StoreFactory] => [
+    name,
+    () => openLocalStore(location, settings),
+  ]);
+  return createStoreDirectory({ openRegistry, locals: new Map(factories) });
+}

@@ -1,0 +1,117 @@
+/** Finds the verb, lets yargs parse its words, runs it, and turns what it throws into an exit code. */
+import yargs, { type Argv } from 'yargs';
+import { exitCodes } from '../errors/codes.js';
+import { exitCodeOf } from '../errors/errno.js';
+import { ImgfsError } from '../errors/imgfs-error.js';
+import type { Arguments, Command, CommandContext } from './command.js';
+import { createOutput } from './output.js';
+import { findVerb, verbs } from './verbs.js';
+
+/** Exit status of a process ended by a signal, as shells report it: 128 + SIGINT (2). */
+const interruptedExit = 130;
+
+function parserFor(words: readonly string[], version: string): Argv {
+  return yargs([...words])
+    .scriptName('imgfs')
+    .version('version', 'show the version', `imgfs ${version}`)
+    .help()
+    .option('json', { type: 'boolean', default: false, describe: 'print JSON, one document or one per line' })
+    .parserConfiguration({ 'camel-case-expansion': false, 'populate--': true })
+    .wrap(Math.min(110, process.stdout.columns ?? 100))
+    .strict()
+    .exitProcess(false)
+    .fail((message, error) => {
+      if (error instanceof Error) throw error;
+      throw new ImgfsError('usage', message, { hint: 'imgfs --help, or imgfs VERB --help, shows the words' });
+    });
+}
+
+/** `imgfs --help` and `imgfs help`: every verb with one line, nothing loaded. */
+async function showHelp(words: readonly string[], version: string): Promise<void> {
+  const parser = parserFor(words, version).usage(
+    'imgfs: container image stores as directories\n\nimgfs VERB [options]',
+  );
+  for (const verb of verbs) parser.command(verb.name, verb.summary);
+  parser.epilogue(
+    "References are paths of the tree (docker.io/library/alpine/3.20/manifest.json) or in skopeo's grammar\n" +
+      '(docker://alpine:3.20, oci:path:tag, alpine:3.20). imgfs VERB --help shows the options of a verb.',
+  );
+  process.stdout.write(`${await parser.getHelp()}\n`);
+}
+
+/** Aborts at the first SIGINT or SIGTERM, ends the process at the second. */
+function signalOfProcess(): AbortSignal {
+  const abort = new AbortController();
+  const stop = (): void => {
+    if (abort.signal.aborted) process.exit(interruptedExit);
+    abort.abort(new ImgfsError('interrupted', 'stopped by a signal'));
+  };
+  process.on('SIGINT', stop);
+  process.on('SIGTERM', stop);
+  return abort.signal;
+}
+
+async function parseAndRun(
+  command: Command,
+  words: readonly string[],
+  context: Omit<CommandContext, 'out'>,
+): Promise<number> {
+  let parsed: Arguments | undefined;
+  const parser = parserFor(words, context.version).command(
+    command.usage,
+    false,
+    (inner) => {
+      for (const [example, meaning] of command.examples ?? []) inner.example(example, meaning);
+      return command.options(inner);
+    },
+    (args) => {
+      parsed = args;
+    },
+  );
+  await parser.parseAsync();
+  // Help and version were printed: there is nothing to run.
+  if (parsed === undefined) return exitCodes.ok;
+  const out = createOutput({ json: parsed['json'] === true });
+  try {
+    return (await command.run(parsed, { ...context, out })) ?? exitCodes.ok;
+  } catch (error) {
+    if (isBrokenPipe(error)) return exitCodes.ok;
+    out.error(error);
+    return context.signal.aborted ? interruptedExit : exitCodeOf(error);
+  }
+}
+
+/** `imgfs cat … | head` is no failure. */
+function isBrokenPipe(error: unknown): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === 'EPIPE';
+}
+
+/**
+ * Run the command line.
+ * @param words arguments without node and script.
+ * @returns the exit code.
+ */
+export async function run(words: readonly string[], version: string): Promise<number> {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(exitCodes.ok);
+    throw error;
+  });
+  const [first] = words;
+  const verb = findVerb(first);
+  try {
+    if (verb !== undefined) {
+      const command = await verb.load();
+      return await parseAndRun(command, words, { signal: signalOfProcess(), version });
+    }
+    if (first === undefined || first === 'help' || first === '--help' || first === '-h') {
+      await showHelp(words, version);
+      return first === undefined ? exitCodes.usage : exitCodes.ok;
+    }
+    throw new ImgfsError('usage', `there is no verb ${JSON.stringify(first)}`, {
+      hint: 'imgfs --help lists the verbs',
+    });
+  } catch (error) {
+    createOutput({ json: words.includes('--json') }).error(error);
+    return exitCodeOf(error);
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * The composition root: stores, cache, images and the file system, put together from settings. Verbs use the
+ * `with…` functions, which close everything again.
+ */
+import type { DiskCache } from '../content/disk.js';
+import type { Image } from '../image/image.js';
+import { Images } from '../image/images.js';
+import type { StoreDirectory } from '../image/stores.js';
+import { parsePlatform } from '../oci/platform.js';
+import { isRegistryHost, normalizeRegistry, withDefaultTag } from '../oci/reference.js';
+import { formatLocation, locationTarget, parseLocation } from '../store/location.js';
+import type { ImageStore, Target } from '../store/store.js';
+import type { FileSystem } from '../vfs/file-system.js';
+import type { FileSystemOptions } from '../vfs/create-file-system.js';
+import type { Arguments, CommandContext } from './command.js';
+import { openStores, type LocalStore } from './registries.js';
+import { settingsFrom, type Settings } from './settings.js';
+import { argumentStoreName, parseTreePath } from './tree-path.js';
+import { TreeWalker } from './tree-walker.js';
+
+export interface Runtime {
+  readonly settings: Settings;
+  readonly stores: StoreDirectory;
+  readonly content: DiskCache;
+  close(): Promise<void>;
+}
+
+/** Open what settings ask for. Costs no request; the cache is opened, its index is read in the background. */
+export async function openRuntime(settings: Settings, locals: readonly LocalStore[]): Promise<Runtime> {
+  const { openContentCache } = await import('../content/disk.js');
+  const content = await openContentCache({
+    directory: settings.cacheDirectory,
+    maxBytes: settings.cacheBytes,
+    verify: settings.verify === 'strict' ? 'strict' : 'default',
+  });
+  const stores = openStores(settings, locals);
+  return {
+    settings,
+    stores,
+    content,
+    close: async () => {
+      await stores.close();
+      await content.close();
+    },
+  };
+}
+
+function platformOption(settings: Settings): Pick<FileSystemOptions, 'platform'> {
+  return settings.platform === undefined ? {} : { platform: parsePlatform(settings.platform) };
+}
+
+/** The tree over a runtime's stores. */
+export async function openTree(
+  runtime: Runtime,
+  extra: Partial<FileSystemOptions> = {},
+): Promise<FileSystem> {
+  const { createFileSystem } = await import('../vfs/create-file-system.js');
+  const { settings, stores, content } = runtime;
+  return createFileSystem({
+    stores,
+    content,
+    tagTtlMs: settings.tagTtlMs,
+    ...platformOption(settings),
+    ...extra,
+  });
+}
+
+async function using<Resource extends { close(): Promise<void> }>(
+  resource: Resource,
+  work: (resource: Resource) => Promise<void>,
+): Promise<void> {
+  try {
+    await work(resource);
+  } finally {
+    await resource.close();
+  }
+}
+
+/** Run `work` on the cache alone. */
+export async function withCache(args: Arguments, work: (content: DiskCache) => Promise<void>): Promise<void> {
+  await using(await openRuntime(settingsFrom(args), []), ({ content }) => work(content));
+}
+
+/** Run `work` on the tree that a path argument belongs to, with the path's components. */
+export async function withTree(
+  text: string,
+  args: Arguments,
+  context: CommandContext,
+  work: (walker: TreeWalker, components: readonly string[]) => Promise<void>,
+): Promise<void> {
+  const { components, store } = parseTreePath(text);
+  const locals = store === undefined ? [] : [{ name: argumentStoreName, location: store.location }];
+  await using(await openRuntime(settingsFrom(args), locals), async (runtime) => {
+    await using(await openTree(runtime), (tree) => work(new TreeWalker(tree, context.signal), components));
+  });
+}
+
+interface ImageArgument {
+  readonly open: (stores: StoreDirectory) => Promise<ImageStore>;
+  readonly locals: readonly LocalStore[];
+  readonly target: Target;
+}
+
+/** Store and name in an argument; a registry host alone is a store without a name. */
+function imageArgument(text: string): ImageArgument {
+  if (isRegistryHost(text)) {
+    const host = normalizeRegistry(text);
+    return { open: (stores) => stores.registry(host), locals: [], target: { repository: '' } };
+  }
+  const location = parseLocation(text);
+  if (location.transport === 'docker') {
+    const { registry, ...target } = withDefaultTag(location.reference);
+    return { open: (stores) => stores.registry(registry), locals: [], target };
+  }
+  const target = 'path' in location ? locationTarget(location) : undefined;
+  const whole = 'path' in location ? { transport: location.transport, path: location.path } : location;
+  return {
+    open: (stores) => stores.local(argumentStoreName),
+    locals: [{ name: argumentStoreName, location: formatLocation(whole) }],
+    target: target ?? { repository: '' },
+  };
+}
+
+/** Run `work` on the store that an argument names. */
+export async function withStore(
+  text: string,
+  args: Arguments,
+  _context: CommandContext,
+  work: (store: ImageStore, target: Target) => Promise<void>,
+): Promise<void> {
+  const argument = imageArgument(text);
+  await using(await openRuntime(settingsFrom(args), argument.locals), async ({ stores }) => {
+    await work(await argument.open(stores), argument.target);
+  });
+}
+
+/** The only image of a local store needs no name: position 0 stands for it. */
+function withAnyName(target: Target): Target {
+  return target.tag === undefined && target.digest === undefined ? { ...target, tag: '@0' } : target;
+}
+
+/** Run `work` on the image that an argument names. */
+export async function withImage(
+  text: string,
+  args: Arguments,
+  context: CommandContext,
+  work: (image: Image, content: DiskCache) => Promise<void>,
+): Promise<void> {
+  const argument = imageArgument(text);
+  const settings = settingsFrom(args);
+  await using(await openRuntime(settings, argument.locals), async ({ stores, content }) => {
+    const store = await argument.open(stores);
+    const images = new Images({ content, tagTtlMs: settings.tagTtlMs, ...platformOption(settings) });
+    const target = argument.locals.length === 0 ? argument.target : withAnyName(argument.target);
+    await work(await images.open(store, target, { signal: context.signal }), content);
+  });
+}

@@ -1,0 +1,31 @@
+/** The verbs, in the order of `imgfs --help`; each file is imported only when its verb is called. */
+import type { Command } from './command.js';
+
+export interface Verb {
+  readonly name: string;
+  readonly summary: string;
+  readonly group: 'mounting' | 'looking' | 'access' | 'housekeeping';
+  readonly load: () => Promise<Command>;
+}
+
+export const verbs: readonly Verb[] = [
+  { name: 'mount', summary: 'mount image stores as directories', group: 'mounting', load: async () => (await import('./commands/mount.js')).mountCommand },
+  { name: 'umount', summary: 'unmount and end the daemon', group: 'mounting', load: async () => (await import('./commands/umount.js')).umountCommand },
+  { name: 'status', summary: 'show mounts and what they do', group: 'mounting', load: async () => (await import('./commands/status.js')).statusCommand },
+  { name: 'doctor', summary: 'check this machine and say what to mend', group: 'mounting', load: async () => (await import('./commands/doctor.js')).doctorCommand },
+  { name: 'ls', summary: 'list a directory of the tree, without a mount', group: 'looking', load: async () => (await import('./commands/ls.js')).lsCommand },
+  { name: 'cat', summary: 'print files of the tree, without a mount', group: 'looking', load: async () => (await import('./commands/cat.js')).catCommand },
+  { name: 'tags', summary: 'list the tags of a repository', group: 'looking', load: async () => (await import('./commands/tags.js')).tagsCommand },
+  { name: 'repos', summary: 'list the repositories of a registry or store', group: 'looking', load: async () => (await import('./commands/repos.js')).reposCommand },
+  { name: 'inspect', summary: 'show what an image is made of', group: 'looking', load: async () => (await import('./commands/inspect.js')).inspectCommand },
+  { name: 'resolve', summary: 'turn a reference into its digest', group: 'looking', load: async () => (await import('./commands/resolve.js')).resolveCommand },
+  { name: 'login', summary: 'keep a password for a registry', group: 'access', load: async () => (await import('./commands/login.js')).loginCommand },
+  { name: 'logout', summary: 'forget the password of a registry', group: 'access', load: async () => (await import('./commands/logout.js')).logoutCommand },
+  { name: 'auth', summary: 'explain which credential would be used', group: 'access', load: async () => (await import('./commands/auth.js')).authCommand },
+  { name: 'cache', summary: 'list, check, prune and pin the cache', group: 'housekeeping', load: async () => (await import('./commands/cache.js')).cacheCommand },
+  { name: 'completion', summary: 'print a completion script for bash, zsh or fish', group: 'housekeeping', load: async () => (await import('./commands/completion.js')).completionCommand },
+]; // prettier-ignore
+
+export function findVerb(name: string | undefined): Verb | undefined {
+  return verbs.find((verb) => verb.name === name);
+}

@@ -1,0 +1,54 @@
+/**
+ * The library: stores, images, the cache, and the tree without a mount.
+ *
+ * ```ts
+ * const { endpoints, credentials } = openRegistryConfig();
+ * const stores = createStoreDirectory({ openRegistry: async (host) => openRegistryStore(host, { endpoints, credentials }) });
+ * const content = await openContentCache({ directory: '/var/cache/images' });
+ * const images = new Images({ content });
+ * const image = await images.open(await stores.registry('docker.io'), { repository: 'library/alpine', tag: '3.20' });
+ * console.log(await inspectImage(image));
+ * ```
+ */
+export * from './errors/codes.js';
+export * from './errors/errno.js';
+export * from './errors/imgfs-error.js';
+export * from './oci/descriptor.js';
+export * from './oci/digest.js';
+export * from './oci/image-config.js';
+export * from './oci/manifest.js';
+export * from './oci/match-platform.js';
+export * from './oci/media-type.js';
+export * from './oci/parse-manifest.js';
+export * from './oci/platform.js';
+export * from './oci/reference.js';
+export * from './oci/select-manifest.js';
+export * from './store/location.js';
+export * from './store/offline-store.js';
+export * from './store/open.js';
+export * from './store/store.js';
+export { openLayoutStore, type OpenLayoutOptions } from './store/layout/open-layout.js';
+export { LayoutStore } from './store/layout/layout-store.js';
+export {
+  openRegistryConfig,
+  type RegistryConfig,
+  type RegistryConfigOptions,
+} from './store/registry/config/registry-config.js';
+export * from './store/registry/credential.js';
+export * from './store/registry/endpoint.js';
+export { defaultRegistryOptions, type RegistryOptions } from './store/registry/options.js';
+export { openRegistryStore, RegistryStore, type RegistryStoreDeps } from './store/registry/registry-store.js';
+export * from './content/content.js';
+export { DiskCache, openContentCache, type CacheUsage, type DiskCacheOptions } from './content/disk.js';
+export { Image, type ChosenManifest, type ImageLocation } from './image/image.js';
+export { Images, type ImagesOptions } from './image/images.js';
+export * from './image/inspect.js';
+export {
+  createStoreDirectory,
+  type StoreDirectory,
+  type StoreDirectoryOptions,
+  type StoreFactory,
+} from './image/stores.js';
+export * from './vfs/file-system.js';
+export { createFileSystem, type FileSystemOptions } from './vfs/create-file-system.js';
+export * from './oci/name.js';
