@@ -1,10 +1,11 @@
 /** One open blob: a reader with its own place, on a blob that all readers share. */
-import { ImgfsError } from '../errors/imgfs-error.js';
+import { ImgfsError, isImgfsError } from '../errors/imgfs-error.js';
 import type { ByteRange, CallOptions } from '../store/store.js';
 import type { Backing, BlobReader, BlobSource, BlobStatus } from './content.js';
 import { cachedBytes } from './content-metrics.js';
 import type { Demand, LazyBlob } from './lazy-blob.js';
 import { maxWindowBytes, ReadAhead } from './read-ahead.js';
+import type { VerifiedRanges } from './verified-ranges.js';
 
 /**
  * Windows of an explicit fill: a blob of 1 GiB takes 16 requests, and a transfer that breaks for good has cost
@@ -16,6 +17,8 @@ const fillWindowBytes = 64 << 20;
 export interface BlobLender {
   acquire(source: BlobSource): Promise<LazyBlob>;
   release(blob: LazyBlob): void;
+  /** For strict readers of blobs that cannot be kept. */
+  readonly verifiedRanges: VerifiedRanges;
 }
 
 export class DiskBlobReader implements BlobReader {
@@ -28,6 +31,8 @@ export class DiskBlobReader implements BlobReader {
   #gaveUnverified = false;
   #replacing: Promise<void> | undefined;
   #closed = false;
+  /** The disk was too full for the whole: not tried again by this reader. */
+  #cannotKeep = false;
 
   constructor(lender: BlobLender, source: BlobSource, blob: LazyBlob, strict: boolean) {
     this.#lender = lender;
@@ -93,14 +98,31 @@ export class DiskBlobReader implements BlobReader {
     position: number,
     options?: CallOptions,
   ): Promise<number> {
+    if (this.#strict && !(await this.#fillStrictly(options))) {
+      const { verifiedRanges } = this.#lender;
+      const end = position + length;
+      return verifiedRanges.read(this.#source, buffer, offset, end, position, options?.signal);
+    }
     return this.#retrying(async (blob) => {
       const demand = this.#demand(options);
-      if (this.#strict) await blob.fillAll(this.#fillDemand(0, this.size, options));
-      else this.#goOn(blob, position, position + length);
+      this.#goOn(blob, position, position + length);
       const count = await blob.read(buffer, offset, length, position, demand);
       if (!blob.complete) this.#gaveUnverified = true;
       return count;
     });
+  }
+
+  /** Have the whole, verified, on disk; false when the disk cannot take it. */
+  async #fillStrictly(options?: CallOptions): Promise<boolean> {
+    if (this.#cannotKeep && !this.#blob.complete) return false;
+    try {
+      await this.fill({ start: 0, end: this.size }, options);
+      return true;
+    } catch (error) {
+      if (!isImgfsError(error, 'cache-full')) throw error;
+      this.#cannotKeep = true;
+      return false;
+    }
   }
 
   /** Note a read, and fetch ahead if reading goes on. */

@@ -12,7 +12,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import { digestAlgorithm, digestHex, isDigest, type Digest } from '../oci/digest.js';
 import type { CallOptions } from '../store/store.js';
 import type { BlobContext } from './blob-context.js';
-import { DiskBlobReader } from './blob-reader.js';
+import { DiskBlobReader, type BlobLender } from './blob-reader.js';
 import { BlobTable } from './blob-table.js';
 import { algorithms, blobKind, partialKind, type InUse } from './cache-kinds.js';
 import { CachePaths, digestOfPartial } from './cache-paths.js';
@@ -39,11 +39,15 @@ import { prepareDirectory } from './prepare-directory.js';
 import { readLarge } from './read-large.js';
 import { RefLog } from './ref-log.js';
 import { isSmall, matches, mismatch, SmallBlobs } from './small-blobs.js';
+import { VerifiedRanges } from './verified-ranges.js';
 import { isStamped, stampSeconds } from './verified-stamp.js';
 import { namesIn, verifyBlobs, type VerifyOptions, type VerifyReport } from './verify-cache.js';
 
 /** Last uses are written down at most this often for a blob: eviction works in days, not minutes. */
 const touchEveryMs = 10 * 60_000;
+
+/** File systems give whole blocks of 4 KiB. */
+const onDisk = (bytes: number): number => Math.ceil(bytes / 4096) * 4096;
 
 export interface DiskCacheOptions {
   readonly directory: string;
@@ -73,6 +77,7 @@ export class DiskCache implements ContentCache {
   readonly #ledger: Ledger;
   readonly #health = new DiskHealth();
   readonly #table: BlobTable;
+  readonly #lender: BlobLender;
   readonly #small: SmallBlobs;
   readonly #pins: Pins;
   readonly #context: BlobContext;
@@ -80,7 +85,6 @@ export class DiskCache implements ContentCache {
   readonly #touched = new Map<Digest, number>();
   readonly #listeners = new Set<IntegrityListener>();
   readonly #writable: boolean;
-  #listing: Promise<void> = Promise.resolve();
   #closed: Promise<void> | undefined;
 
   private constructor(options: DiskCacheOptions, paths: CachePaths, writable: boolean) {
@@ -103,6 +107,11 @@ export class DiskCache implements ContentCache {
     }
     this.#context = this.#makeContext(options, this.#ledger.register(partialKind(paths, inUse)));
     this.#table = new BlobTable(this.#context);
+    this.#lender = {
+      acquire: (source) => this.#table.acquire(source),
+      release: (blob) => this.#table.release(blob),
+      verifiedRanges: new VerifiedRanges(),
+    };
     this.#small = new SmallBlobs(this.#context);
     this.#pins = new Pins(paths, (descriptor) => this.#small.atHand(descriptor));
     gauge('imgfs_content_cache_bytes', 'Bytes of the cache on disk.', () => this.#ledger.bytes);
@@ -120,7 +129,7 @@ export class DiskCache implements ContentCache {
       noteTrouble: (error) => this.#health.note(error),
       freeDisk: (error) => this.#health.free(error, (bytes) => this.#ledger.free(bytes)),
       touch: (digest) => this.#touch(digest),
-      blobAdded: (digest, bytes) => this.#blobLedger(digest).set(digestHex(digest), bytes),
+      blobAdded: (digest, bytes) => this.#blobLedger(digest).set(digestHex(digest), onDisk(bytes)),
       blobFailed: (blob, error, sourceAtFault) => {
         this.#table.failed(blob, error, sourceAtFault);
         this.#small.forget(blob.key.digest);
@@ -136,7 +145,7 @@ export class DiskCache implements ContentCache {
   static async open(options: DiskCacheOptions): Promise<DiskCache> {
     const paths = new CachePaths(options.directory);
     const cache = new DiskCache(options, paths, await prepareDirectory(paths));
-    cache.#listing = cache.#ledger.rescan();
+    cache.#ledger.listInBackground();
     return cache;
   }
 
@@ -178,12 +187,8 @@ export class DiskCache implements ContentCache {
         return new MemoryBlobReader(descriptor, inMemory);
       }
     }
-    const lender = {
-      acquire: (of: BlobSource) => this.#table.acquire(of),
-      release: (blob: Parameters<BlobTable['release']>[0]) => this.#table.release(blob),
-    };
     const strict = options.verify === undefined ? this.#strict : options.verify === 'strict';
-    return new DiskBlobReader(lender, source, await this.#table.acquire(source), strict);
+    return new DiskBlobReader(this.#lender, source, await this.#table.acquire(source), strict);
   }
 
   async readAll(source: BlobSource, options: ReadAllOptions): Promise<Uint8Array> {
@@ -286,7 +291,6 @@ export class DiskCache implements ContentCache {
 
   /** Evict down to `maxBytes` (default: everything that is neither pinned nor open). */
   async prune(options: { readonly maxBytes?: number } = {}): Promise<{ entries: number; bytes: number }> {
-    await this.#listing;
     await this.#ledger.rescan();
     return this.#ledger.evictTo(options.maxBytes ?? 0);
   }
@@ -307,7 +311,7 @@ export class DiskCache implements ContentCache {
 
   /** Bytes on disk, as far as known by now. */
   async usage(options: CallOptions & { readonly wait?: boolean } = {}): Promise<CacheUsage> {
-    if (options.wait === true) await this.#listing;
+    if (options.wait === true) await this.#ledger.rescan();
     return {
       bytes: this.#ledger.bytes,
       maxBytes: this.#ledger.maxBytes,
@@ -323,10 +327,11 @@ export class DiskCache implements ContentCache {
   }
 
   async #close(): Promise<void> {
+    this.#ledger.close();
     await this.#table.close();
     await this.#small.close();
     await this.#pool.stop();
-    await this.#listing;
+    await this.#ledger.settled();
   }
 }
 

@@ -120,6 +120,7 @@ export class ExtentJournal {
   /** Appends go one after the other: each record is whole, and `=` stands below what it covers. */
   #tail: Promise<void> = Promise.resolve();
   #bytesSinceSync = 0;
+  #closed = false;
 
   private constructor(fd: number) {
     this.#fd = fd;
@@ -175,6 +176,8 @@ export class ExtentJournal {
   }
 
   #append(text: string): Promise<void> {
+    // A closed descriptor may be another file by now.
+    if (this.#closed) return this.#tail;
     this.#tail = this.#tail
       .then(() => writeFully(this.#fd, [Buffer.from(text)], null))
       .catch(() => undefined);
@@ -182,6 +185,7 @@ export class ExtentJournal {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#tail;
     await closeQuietly(this.#fd);
   }

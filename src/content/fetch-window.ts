@@ -8,13 +8,10 @@ import { ImgfsError, toImgfsError } from '../errors/imgfs-error.js';
 import { isRetryable } from '../errors/errno.js';
 import type { Body } from '../store/store.js';
 import type { BlobSource } from './content.js';
+import { ChunkBatch } from './chunk-batch.js';
 import { fetchRequests, fetchResumes, fetchedBytes } from './content-metrics.js';
 import { abortError, checkSignal, pause } from './waiting.js';
 
-/** 16 chunks of 64 KiB: 1 ms of a 1 GB/s stream, so that a system call of 20 µs is 2 % of it. */
-const batchBytes = 1 << 20;
-/** A body may be chopped into tiny chunks: their number is bounded as well (IOV_MAX). */
-const batchChunks = 1024;
 /** Resuming is free of harm while it gets on; a transfer that gets nowhere is tried twice. */
 const maxResumes = 8;
 /** Less than this is nowhere: a server that breaks more often than once in 64 KiB is broken. */
@@ -25,6 +22,8 @@ const resumeDelayMs = 100;
 export interface WindowSink {
   /** Size of the blob in bytes. */
   readonly size: number;
+  /** A server that ignores the range sends everything: true to take it all, false to stop at the range's end. */
+  readonly takesAll: boolean;
   /** Called once before the first request: make room. May move the window's end nearer. */
   prepare(window: FetchWindow): Promise<void>;
   /** Keep bytes; resolves when they can be read. Calls for one window do not overlap. */
@@ -157,13 +156,14 @@ export class FetchWindow {
     }
     // A server that sends everything from the beginning sends it once: take it all, also what nobody asked for.
     if (body.start < this.position && body.start < this.start) this.start = body.start;
-    if (body.start === 0 && this.position > 0) this.end = size;
+    if (body.start === 0 && this.position > 0 && this.#sink.takesAll) this.end = size;
   }
 
   async #drain(body: Body): Promise<void> {
     const { signal } = this.#controller;
-    const batch = new Batch(this, this.#sink, body.start, (position) => {
-      if (position > this.position) this.position = position;
+    const batch = new ChunkBatch(body.start, async (position, chunks, bytes) => {
+      await this.#sink.accept(this, position, chunks, bytes);
+      this.position = Math.max(this.position, position + bytes);
     });
     let arrived = body.start;
     try {
@@ -200,71 +200,5 @@ export class FetchWindow {
       `the body is longer than the ${this.#sink.size} bytes of the descriptor`,
       'the manifest or the server is wrong: compare the descriptor with the blob in the registry',
     );
-  }
-}
-
-/** Gathers chunks while the batch before is written. */
-class Batch {
-  readonly #window: FetchWindow;
-  readonly #sink: WindowSink;
-  readonly #onKept: (position: number) => void;
-  #position: number;
-  #chunks: Uint8Array[] = [];
-  #bytes = 0;
-  #writing: Promise<void> | undefined;
-  #failure: Error | undefined;
-
-  constructor(window: FetchWindow, sink: WindowSink, position: number, onKept: (position: number) => void) {
-    this.#window = window;
-    this.#sink = sink;
-    this.#position = position;
-    this.#onKept = onKept;
-  }
-
-  /** Take a chunk; a promise means: wait before bringing the next. */
-  add(chunk: Uint8Array): Promise<void> | undefined {
-    if (this.#failure !== undefined) throw this.#failure;
-    this.#chunks.push(chunk);
-    this.#bytes += chunk.length;
-    this.#writing ??= this.#write();
-    return this.#isFull() ? this.#room() : undefined;
-  }
-
-  #isFull(): boolean {
-    return this.#bytes >= batchBytes || this.#chunks.length >= batchChunks;
-  }
-
-  async #room(): Promise<void> {
-    while (this.#isFull() && this.#failure === undefined) await this.#written;
-    if (this.#failure !== undefined) throw this.#failure;
-  }
-
-  /** Resolves after the batch that is being written. */
-  #written: Promise<void> = Promise.resolve();
-
-  async #write(): Promise<void> {
-    while (this.#chunks.length > 0 && this.#failure === undefined) {
-      const chunks = this.#chunks;
-      const bytes = this.#bytes;
-      this.#chunks = [];
-      this.#bytes = 0;
-      this.#written = this.#sink.accept(this.#window, this.#position, chunks, bytes).then(
-        () => {
-          this.#position += bytes;
-          this.#onKept(this.#position);
-        },
-        (error: unknown) => {
-          this.#failure = toImgfsError(error);
-        },
-      );
-      await this.#written;
-    }
-    this.#writing = undefined;
-  }
-
-  /** Resolves when everything is written. */
-  async end(): Promise<void> {
-    await this.#writing;
-    if (this.#failure !== undefined) throw this.#failure;
   }
 }

@@ -77,6 +77,8 @@ class Helper {
   }
 
   async stop(): Promise<void> {
+    // Whoever waits for the end of the thread must not be left waiting by an event loop that has run empty.
+    this.#worker.ref();
     await this.#worker.terminate();
   }
 }

@@ -55,6 +55,9 @@ const memoryWindowBytes = 4 << 20;
 /** A window that has less to go than this is cheaper to finish than to cancel with its connection. */
 const worthCancellingBytes = 1 << 20;
 
+/** A block each for the folder and the journal. */
+const partialOverheadBytes = 2 * blockBytes;
+
 interface Waiter {
   readonly position: number;
   readonly until: number;
@@ -157,7 +160,7 @@ export class LazyBlob implements WindowSink {
       // All there, but nobody said that it matched: nothing is shown before that is known.
       if (partial.initial.bytes < this.size) this.#visible.add(start, end);
     }
-    this.#context.partials.set(partial.name, partial.initial.bytes);
+    this.#context.partials.set(partial.name, partial.initial.bytes + partialOverheadBytes);
   }
 
   get size(): number {
@@ -409,6 +412,8 @@ export class LazyBlob implements WindowSink {
 
   // WindowSink
 
+  readonly takesAll = true;
+
   async prepare(window: FetchWindow): Promise<void> {
     const reservation =
       this.#partial !== undefined && this.#context.diskUsable()
@@ -442,6 +447,7 @@ export class LazyBlob implements WindowSink {
     this.#reservations.get(window)?.release();
     this.#reservations.delete(window);
     if (window.error !== undefined && !window.cancelled) this.#prefetchFailed = true;
+    if (!this.#closed) this.#partial?.flushJournal();
     this.#wake(true);
   }
 

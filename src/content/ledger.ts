@@ -21,6 +21,10 @@ const rescanFactor = 10;
 const rescanFloorMs = 100;
 /** After no room could be made, reads go through memory for so long before it is tried again. */
 const giveUpMs = 1000;
+/** The first listing waits so long: a short command is over by then. */
+const listDelayMs = 500;
+/** …unless so much is about to be added. */
+const listForBytes = 4 << 20;
 
 type Scan = (folder: string, onPart: (part: readonly ScannedEntry[]) => void) => Promise<void>;
 
@@ -41,6 +45,8 @@ export class Ledger {
   #nextScanMs = 0;
   #evicting: Promise<boolean> | undefined;
   #hopelessUntilMs = 0;
+  #closed = false;
+  #listTimer: NodeJS.Timeout | undefined;
   /** Called before entries are chosen: loads what must stay. */
   readonly #prepare: () => Promise<void>;
 
@@ -71,8 +77,27 @@ export class Ledger {
     return Object.fromEntries(this.#lists.map((list) => [list.kind.name, list.usage()]));
   }
 
+  /** The cache is being closed: a listing that breaks off is no news. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#listTimer);
+  }
+
+  /** Resolves when no listing and no eviction is under way. */
+  async settled(): Promise<void> {
+    await this.#scanning;
+    await this.#evicting?.catch(() => undefined);
+  }
+
+  /** Have the cache listed once, in a moment. Nobody waits for it. */
+  listInBackground(): void {
+    this.#listTimer ??= setTimeout(() => void this.rescan(), listDelayMs).unref();
+  }
+
   /** Compare with the disk. Single flight; never fails. */
   rescan(): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    clearTimeout(this.#listTimer);
     this.#scanning ??= this.#rescan().finally(() => {
       this.#scanning = undefined;
     });
@@ -89,7 +114,7 @@ export class Ledger {
       }
       this.#scannedOnce = true;
     } catch (error) {
-      log.warn('cache listing failed', { error: String(error) });
+      if (!this.#closed) log.warn('cache listing failed', { error: String(error) });
     }
     const now = Date.now();
     this.#nextScanMs = now + Math.max(rescanFloorMs, rescanFactor * (now - startedMs));
@@ -100,11 +125,11 @@ export class Ledger {
    * caller reads through memory.
    */
   async reserve(bytes: number): Promise<Reservation | undefined> {
-    if (!this.#scannedOnce || Date.now() >= this.#nextScanMs) {
+    if (!this.#scannedOnce) this.#listSoon(bytes);
+    else if (Date.now() >= this.#nextScanMs) {
       const scan = this.rescan();
-      // The first listing may take seconds; later ones are as short as their folder and worth waiting for only
-      // when the bound is near.
-      if (this.#scannedOnce && this.bytes + this.#reserved + bytes > this.maxBytes * 0.9) await scan;
+      // As short as its folder, and worth waiting for only when the bound is near.
+      if (this.bytes + this.#reserved + bytes > this.maxBytes * 0.9) await scan;
     }
     if (!(await this.makeRoom(bytes))) return undefined;
     let left = bytes;
@@ -120,6 +145,15 @@ export class Ledger {
         left = 0;
       },
     };
+  }
+
+  /**
+   * List the cache for the first time: soon, so that a command that ends at once does without; at once for every
+   * 4 MiB on average, so that a thousand such commands do not outgrow the bound.
+   */
+  #listSoon(bytes: number): void {
+    if (Math.random() < bytes / listForBytes) void this.rescan();
+    else this.listInBackground();
   }
 
   #fits(bytes: number): boolean {

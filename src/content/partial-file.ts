@@ -8,6 +8,7 @@
 import { constants, promises as fs } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { basename, dirname, join } from 'node:path';
+import { ImgfsError } from '../errors/imgfs-error.js';
 import type { CachePaths } from './cache-paths.js';
 import { syncFolder } from './durable.js';
 import type { Extents } from './extents.js';
@@ -98,11 +99,17 @@ export class PartialFile {
 
   /** Write bytes. They are readable through `readFd` when this resolves. System errors pass through. */
   async write(position: number, buffers: readonly Uint8Array[], bytes: number): Promise<void> {
+    this.#checkOpen();
     await writeFully(this.#writeFd, buffers, position);
     if (this.#journal === undefined) return;
     this.#journal.note(position, position + bytes);
     this.#sinceFlush += bytes;
     if (this.#sinceFlush >= journalStepBytes) this.flushJournal();
+  }
+
+  /** A closed descriptor may be another file by now: writing to it would damage that. */
+  #checkOpen(): void {
+    if (this.#ended) throw new ImgfsError('internal', `partial blob ${this.key.digest} is closed`);
   }
 
   /** Let the journal know of everything written so far, without waiting for it. */
@@ -113,7 +120,7 @@ export class PartialFile {
 
   /** Make the ranges survive a power loss. Best effort. */
   async sync(): Promise<void> {
-    if (this.#journal === undefined || this.#journal.unsyncedBytes === 0) return;
+    if (this.#ended || this.#journal === undefined || this.#journal.unsyncedBytes === 0) return;
     try {
       await syncFileData(this.#writeFd);
       await this.#journal.markSynced(this.#writeFd);
@@ -127,6 +134,7 @@ export class PartialFile {
    * must stand for these bytes after a power loss too. System errors pass through; the file stays readable.
    */
   async finalize(blobPath: string): Promise<void> {
+    this.#checkOpen();
     await setFileMode(this.#writeFd, 0o444);
     await stamp(this.key.digest, this.#writeFd);
     await syncFile(this.#writeFd);

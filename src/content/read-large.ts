@@ -3,7 +3,8 @@ import { isImgfsError } from '../errors/imgfs-error.js';
 import { digestAlgorithm } from '../oci/digest.js';
 import type { BlobSource, ContentCache, ReadAllOptions } from './content.js';
 import type { HelperPool } from './helper-pool.js';
-import { mismatch, receive } from './small-blobs.js';
+import { receiveRange } from './receive-range.js';
+import { mismatch } from './small-blobs.js';
 
 /** One read from the file, or one message to a helper thread. */
 const sliceBytes = 1 << 20;
@@ -38,7 +39,7 @@ async function receiveVerified(
   source: BlobSource,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  const bytes = await receive(source, signal);
+  const bytes = await receiveRange(source, { start: 0, end: source.descriptor.size }, signal);
   const digester = pool.digester(digestAlgorithm(source.descriptor.digest));
   for (let at = 0; at < bytes.length; at += sliceBytes)
     await digester.feed(bytes.subarray(at, at + sliceBytes));

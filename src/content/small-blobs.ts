@@ -6,7 +6,6 @@ import { LRUCache } from 'lru-cache';
 import { constants, promises as fs } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
-import { isRetryable } from '../errors/errno.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { createLogger } from '../observe/log.js';
 import type { Descriptor } from '../oci/descriptor.js';
@@ -14,14 +13,7 @@ import { digestAlgorithm, digestOf, type Digest, type DigestAlgorithm } from '..
 import type { BlobContext } from './blob-context.js';
 import { openComplete } from './complete-file.js';
 import type { BlobSource, ReadAllOptions } from './content.js';
-import {
-  cachedBytes,
-  fetchRequests,
-  fetchResumes,
-  fetchedBytes,
-  verificationFailures,
-  verified,
-} from './content-metrics.js';
+import { cachedBytes, verificationFailures, verified } from './content-metrics.js';
 import { syncFolder } from './durable.js';
 import {
   closeQuietly,
@@ -33,8 +25,9 @@ import {
   syncFile,
   writeFully,
 } from './file-io.js';
+import { receiveRange } from './receive-range.js';
 import { stamp } from './verified-stamp.js';
-import { checkSignal, pause, SharedWork } from './waiting.js';
+import { SharedWork } from './waiting.js';
 
 const log = createLogger('content');
 
@@ -51,8 +44,6 @@ const smallBlobBytes: Readonly<Record<DigestAlgorithm, number>> = {
 const memoryBytes = 8 << 20;
 /** One large config must not push a hundred manifests out. */
 const memoryBlobBytes = 256 << 10;
-const attempts = 3;
-const retryDelayMs = 100;
 
 export class SmallBlobs {
   readonly #context: BlobContext;
@@ -130,7 +121,7 @@ export class SmallBlobs {
   /** A blob that does not match is fetched anew once. */
   async #fetchVerified(source: BlobSource, signal: AbortSignal): Promise<Uint8Array> {
     for (let attempt = 1; ; attempt += 1) {
-      const bytes = await receive(source, signal);
+      const bytes = await receiveRange(source, { start: 0, end: source.descriptor.size }, signal);
       if (matches(source.descriptor, bytes)) {
         verified.add();
         this.keep(source.descriptor.digest, bytes);
@@ -248,66 +239,4 @@ export function mismatch(descriptor: Descriptor, bytes: Uint8Array, from: string
     digest,
     hint: 'the store has a damaged blob, or something on the way changes it',
   });
-}
-
-/** The body of a blob in memory, gone on with once where it broke; never more than the descriptor's size. */
-export async function receive(source: BlobSource, signal: AbortSignal): Promise<Uint8Array> {
-  const { descriptor } = source;
-  const bytes = Buffer.allocUnsafeSlow(descriptor.size);
-  const progress = { done: 0 };
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      await receiveFrom(source, bytes, progress, signal);
-      return bytes;
-    } catch (error) {
-      checkSignal(signal);
-      if (attempt >= attempts || !isRetryable(error, true)) throw error;
-      fetchResumes.add();
-      await pause(retryDelayMs, signal);
-    }
-  }
-}
-
-async function receiveFrom(
-  { store, repository, descriptor }: BlobSource,
-  bytes: Uint8Array,
-  progress: { done: number },
-  signal: AbortSignal,
-): Promise<void> {
-  const { size } = descriptor;
-  const problem = (code: 'protocol' | 'integrity', cause: string): ImgfsError =>
-    new ImgfsError(code, `fetch ${descriptor.digest} from ${store.id}: ${cause}`, {
-      operation: 'fetch blob',
-      digest: descriptor.digest,
-      hint: 'compare the descriptor with what the store has',
-    });
-  if (size === 0) return;
-  fetchRequests.add();
-  const range = progress.done === 0 ? {} : { range: { start: progress.done, end: size } };
-  const body = await store.fetch(repository, descriptor, { signal, ...range });
-  const onAbort = (): void => body.cancel();
-  signal.addEventListener('abort', onAbort, { once: true });
-  let arrived = body.start;
-  let ended = false;
-  try {
-    if (body.totalSize !== undefined && body.totalSize !== size) {
-      throw problem('integrity', `the descriptor says ${size} bytes, the server says ${body.totalSize}`);
-    }
-    if (body.start > progress.done) {
-      throw problem('protocol', `asked for bytes from ${progress.done}, the answer starts at ${body.start}`);
-    }
-    for await (const chunk of body.chunks) {
-      checkSignal(signal);
-      fetchedBytes.add(chunk.length);
-      if (arrived + chunk.length > size) throw problem('integrity', `the body is longer than ${size} bytes`);
-      bytes.set(chunk, arrived);
-      arrived += chunk.length;
-      progress.done = Math.max(progress.done, arrived);
-    }
-    ended = true;
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-    if (!ended) body.cancel();
-  }
-  if (arrived < size) throw problem('protocol', `the body ended at byte ${arrived} instead of ${size}`);
 }
