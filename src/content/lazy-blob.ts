@@ -16,11 +16,12 @@ import { digestAlgorithm, digestOf } from '../oci/digest.js';
 import { createLogger } from '../observe/log.js';
 import type { Backing, BlobSource, BlobStatus } from './content.js';
 import { openComplete } from './complete-file.js';
-import { readThroughBytes, verificationFailures, verified } from './content-metrics.js';
+import { verificationFailures, verified } from './content-metrics.js';
+import { Activity } from './activity.js';
 import type { BlobContext } from './blob-context.js';
 import { Extents } from './extents.js';
 import type { JournalKey } from './extent-journal.js';
-import { FetchWindow, type WindowSink } from './fetch-window.js';
+import type { FetchWindow, WindowSink } from './fetch-window.js';
 import {
   closeQuietly,
   isDiskTrouble,
@@ -29,19 +30,18 @@ import {
   removePath,
   sliceBuffers,
   statFile,
-  totalLength,
 } from './file-io.js';
 import type { Reservation } from './ledger.js';
 import { PartialFile } from './partial-file.js';
+import { PassingDigest } from './passing-digest.js';
 import { longWindowBytes, type ReadAhead } from './read-ahead.js';
 import { StreamDigest } from './stream-digest.js';
+import { Transfers } from './transfers.js';
 import { isStamped, stamp } from './verified-stamp.js';
 import { checkSignal, unlessAborted } from './waiting.js';
 
 const log = createLogger('content');
 
-/** A window begins and ends at blocks of the file system where it can: half a block on disk is a whole one. */
-const blockBytes = 4096;
 /** Hashed on the JavaScript thread: 1 ms without SHA instructions, a round trip to a helper is 0.1 ms. */
 const inlineHashBytes: Readonly<Record<string, number>> = {
   sha256: 256 << 10,
@@ -52,17 +52,9 @@ const inlineHashBytes: Readonly<Record<string, number>> = {
 const hashStepBytes = 1 << 20;
 /** Through memory, windows stay small: four readers with two windows each fit on the shelf. */
 const memoryWindowBytes = 4 << 20;
-/** A window that has less to go than this is cheaper to finish than to cancel with its connection. */
-const worthCancellingBytes = 1 << 20;
 
 /** A block each for the folder and the journal. */
-const partialOverheadBytes = 2 * blockBytes;
-
-interface Waiter {
-  readonly position: number;
-  readonly until: number;
-  wake(): void;
-}
+const partialOverheadBytes = 2 * 4096;
 
 /** What a reader wants, besides the bytes. */
 export interface Demand {
@@ -80,13 +72,11 @@ export class LazyBlob implements WindowSink {
   readonly #visible = new Extents();
   readonly #stored = new Extents();
   readonly #claimed = new Extents();
-  readonly #windows = new Set<FetchWindow>();
-  readonly #waiters = new Set<Waiter>();
-  readonly #owners = new Map<FetchWindow, ReadAhead>();
+  readonly #transfers: Transfers;
   readonly #reservations = new Map<FetchWindow, Reservation>();
   readonly #digest: StreamDigest;
   /** Follows bytes that go through memory; never certifies the file. */
-  #passing: StreamDigest | undefined;
+  #passing: PassingDigest | undefined;
   #fd: number | undefined;
   #partial: PartialFile | undefined;
   #complete = false;
@@ -96,8 +86,8 @@ export class LazyBlob implements WindowSink {
   #settling: Promise<void> | undefined;
   #finalizing: Promise<void> | undefined;
   #closed = false;
-  #busy = 0;
-  readonly #onQuiet: (() => void)[] = [];
+  /** File calls under way: only when there are none may descriptors be closed. */
+  readonly #fileCalls = new Activity();
   #burial: Promise<void> = Promise.resolve();
   #prefetchFailed = false;
   readonly #shelfOwner: number;
@@ -106,6 +96,7 @@ export class LazyBlob implements WindowSink {
     this.#context = context;
     this.key = key;
     this.#digest = new StreamDigest(context.pool, key.digest);
+    this.#transfers = new Transfers(this, this.#claimed, this.#visible, context.connections);
     this.#shelfOwner = context.shelf.newOwner();
   }
 
@@ -204,14 +195,14 @@ export class LazyBlob implements WindowSink {
   async pread(buffer: Uint8Array, offset: number, length: number, position: number): Promise<number> {
     const fd = this.#fd;
     if (fd === undefined || this.#closed) throw new ImgfsError('bad-handle', 'read blob: closed');
-    this.#busy += 1;
+    this.#fileCalls.begin();
     try {
       const count = await readAt(fd, buffer, offset, length, position);
       // A file that ends too soon was cut under us.
       if (count === 0 && length > 0) throw this.#fail('the cached file was cut', false);
       return count;
     } finally {
-      this.#idleOne();
+      this.#fileCalls.end();
     }
   }
 
@@ -250,7 +241,7 @@ export class LazyBlob implements WindowSink {
       if (position >= end) return;
       if (!this.#isWhole()) {
         if (this.#partial === undefined) throw this.#cannotKeep();
-        this.#startAhead(position, end, demand.source, (at) => demand.windowBytes(at));
+        this.#transfers.startAhead(position, end, demand.source, (at) => demand.windowBytes(at));
       }
       const window = await this.#obtain(position, end, demand);
       if (window?.throughMemory === true && !this.#visible.covers(position, position + 1)) {
@@ -290,14 +281,14 @@ export class LazyBlob implements WindowSink {
       await unlessAborted(this.settle(), demand.signal);
       return undefined;
     }
-    let window = this.#windowAt(position);
+    let window = this.#transfers.bringing(position);
     // Claimed, yet nobody brings it: a cancelled window is still writing it.
-    if (window === undefined && this.#claimed.presentUntil(position) === position) {
+    if (window === undefined && !this.#claimed.covers(position, position + 1)) {
       const bytes = Math.max(demand.windowBytes(position), Math.min(end - position, longWindowBytes));
-      window = this.#startWindow(position, bytes, demand.source);
+      window = this.#transfers.start(position, bytes, demand.source);
     }
     const until = Math.min(end, window?.end ?? end);
-    await this.#wait(window, position, until, demand.signal);
+    await this.#transfers.wait(window, position, until, demand.signal);
     this.#checkUsable();
     if (window?.error === undefined) this.#prefetchFailed = false;
     else if (!this.#visible.covers(position, until) && !window.cancelled) {
@@ -307,107 +298,19 @@ export class LazyBlob implements WindowSink {
     return window;
   }
 
-  #windowAt(position: number): FetchWindow | undefined {
-    for (const window of this.#windows) if (window.covers(position)) return window;
-    return undefined;
-  }
-
-  async #wait(
-    window: FetchWindow | undefined,
-    position: number,
-    until: number,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    let waiter: Waiter | undefined;
-    const woken = new Promise<void>((resolve) => {
-      waiter = { position, until, wake: resolve };
-      this.#waiters.add(waiter);
-    });
-    if (window !== undefined) window.waiters += 1;
-    try {
-      await unlessAborted(woken, signal);
-    } finally {
-      if (waiter !== undefined) this.#waiters.delete(waiter);
-      if (window !== undefined) {
-        window.waiters -= 1;
-        if (window.waiters === 0 && signal?.aborted === true) window.cancel();
-      }
-    }
-  }
-
-  /** Wake readers whose bytes are there; all of them when they had better look themselves. */
-  #wake(everybody: boolean): void {
-    for (const waiter of this.#waiters) {
-      if (everybody || this.#visible.covers(waiter.position, waiter.until)) waiter.wake();
-    }
-  }
-
-  #startWindow(position: number, bytes: number, source: BlobSource): FetchWindow {
-    const floor = position - (position % blockBytes);
-    const start = this.#isFree(floor, position) ? floor : position;
-    const wanted = Math.min(this.size, Math.ceil((position + bytes) / blockBytes) * blockBytes);
-    let end = Math.min(wanted, this.#claimed.missingUntil(position));
-    for (const other of this.#windows) {
-      if (!other.done && !other.cancelled && other.start > position) end = Math.min(end, other.start);
-    }
-    const window = new FetchWindow(this, source, start, end);
-    this.#windows.add(window);
-    return window;
-  }
-
-  #isFree(start: number, end: number): boolean {
-    if (this.#claimed.presentUntil(start) > start || this.#claimed.missingUntil(start) < end) return false;
-    for (const window of this.#windows) {
-      if (!window.done && window.start < end && window.end > start) return false;
-    }
-    return true;
-  }
-
   /** Fetch ahead of a reader that goes on. Cheap when there is nothing to do. */
   prefetch(readAhead: ReadAhead, source: BlobSource): void {
     if (this.#complete || this.#prefetchFailed || this.#partial === undefined || !this.#context.diskUsable())
       return;
     const until = Math.min(this.size, readAhead.aheadUntil);
     if (readAhead.position >= until) return;
-    this.#startAhead(readAhead.position, until, source, () => readAhead.nextWindow(), readAhead);
+    const windowBytes = (): number => readAhead.nextWindow();
+    this.#transfers.startAhead(readAhead.position, until, source, windowBytes, readAhead);
   }
 
-  #startAhead(
-    from: number,
-    until: number,
-    source: BlobSource,
-    windowBytes: (position: number) => number,
-    owner?: ReadAhead,
-  ): void {
-    let position = from;
-    while (this.#windows.size < this.#context.connections) {
-      position = this.#nextUnclaimed(position, until);
-      if (position >= until) return;
-      const window = this.#startWindow(position, windowBytes(position), source);
-      owner?.issued(window.end);
-      if (owner !== undefined) this.#owners.set(window, owner);
-      position = window.end;
-    }
-  }
-
-  /** First offset that is neither there nor on its way. */
-  #nextUnclaimed(from: number, until: number): number {
-    let position = from;
-    for (;;) {
-      const before = position;
-      position = this.#claimed.nextMissing(position, until);
-      const window = this.#windowAt(position);
-      if (window !== undefined) position = window.end;
-      if (position >= until || position === before) return position;
-    }
-  }
-
-  /** The reader jumped: what was fetched ahead for it alone is not worth going on with. */
+  /** The reader jumped or went: what is fetched ahead for it alone is not worth going on with. */
   abandon(readAhead: ReadAhead): void {
-    for (const [window, owner] of this.#owners) {
-      if (owner !== readAhead || window.waiters > 0) continue;
-      if (window.end - window.position > worthCancellingBytes) window.cancel();
-    }
+    this.#transfers.abandon(readAhead);
   }
 
   // WindowSink
@@ -442,13 +345,12 @@ export class LazyBlob implements WindowSink {
   }
 
   ended(window: FetchWindow): void {
-    this.#windows.delete(window);
-    this.#owners.delete(window);
+    this.#transfers.ended(window);
     this.#reservations.get(window)?.release();
     this.#reservations.delete(window);
     if (window.error !== undefined && !window.cancelled) this.#prefetchFailed = true;
     if (!this.#closed) this.#partial?.flushJournal();
-    this.#wake(true);
+    this.#transfers.wake(true);
   }
 
   async #keep(
@@ -458,7 +360,7 @@ export class LazyBlob implements WindowSink {
     buffers: readonly Uint8Array[],
   ): Promise<void> {
     this.#claimed.add(start, end);
-    this.#busy += 1;
+    this.#fileCalls.begin();
     try {
       if (await this.#write(start, end, buffers)) {
         this.#reservations.get(window)?.use(end - start);
@@ -466,7 +368,7 @@ export class LazyBlob implements WindowSink {
         return;
       }
     } finally {
-      this.#idleOne();
+      this.#fileCalls.end();
     }
     this.#claimed.remove(start, end);
     window.throughMemory = true;
@@ -502,31 +404,20 @@ export class LazyBlob implements WindowSink {
     if (this.#isWhole()) void this.settle().catch(() => undefined);
     else {
       this.#visible.add(start, end);
-      this.#wake(false);
+      this.#transfers.wake(false);
     }
   }
 
   /** The disk cannot take these bytes: hold them in memory while somebody is reading along. */
   async #passThrough(start: number, end: number, buffers: readonly Uint8Array[]): Promise<void> {
-    readThroughBytes.add(end - start);
-    this.#passing ??= new StreamDigest(this.#context.pool, this.key.digest);
-    const prefix = this.#stored.presentUntil(0);
-    if (this.#fd !== undefined && !this.#isWhole()) this.#passing.advance(this.#fd, prefix);
-    if (this.#passing.scheduled >= start && this.#passing.scheduled < end) {
-      const fresh = sliceBuffers(buffers, this.#passing.scheduled - start, end - start);
-      await this.#passing.feed(Buffer.concat(fresh, totalLength(fresh)));
+    this.#passing ??= new PassingDigest(this.#context.pool, this.key);
+    const prefix = this.#isWhole() ? 0 : this.#stored.presentUntil(0);
+    const actual = await this.#passing.follow(start, end, buffers, this.#fd, prefix);
+    if (actual !== undefined && actual !== this.key.digest) {
+      throw this.#fail(`its bytes have digest ${actual}`, true);
     }
-    if (end === this.size && this.#passing.scheduled === this.size) await this.#judgePassing(this.#passing);
     this.#context.shelf.put(this.#shelfOwner, start, buffers);
-    this.#wake(true);
-  }
-
-  /** All bytes have passed in order: the last of them are given out only if the whole matches. */
-  async #judgePassing(passing: StreamDigest): Promise<void> {
-    this.#passing = undefined;
-    const actual = await passing.finish();
-    if (actual !== this.key.digest) throw this.#fail(`its bytes have digest ${actual}`, true);
-    verified.add();
+    this.#transfers.wake(true);
   }
 
   #inlineLimit(): number {
@@ -544,7 +435,7 @@ export class LazyBlob implements WindowSink {
 
   async #settle(): Promise<void> {
     if (this.#complete) return;
-    this.#busy += 1;
+    this.#fileCalls.begin();
     try {
       const actual = await this.#hashWhole();
       if (actual !== this.key.digest) {
@@ -558,8 +449,8 @@ export class LazyBlob implements WindowSink {
       // The file could not be read back: as good as a mismatch, but nobody's fault but the disk's.
       throw error instanceof ImgfsError ? error : this.#fail(toImgfsError(error).message, false);
     } finally {
-      this.#idleOne();
-      this.#wake(true);
+      this.#fileCalls.end();
+      this.#transfers.wake(true);
     }
   }
 
@@ -578,6 +469,7 @@ export class LazyBlob implements WindowSink {
   #becomeComplete(): void {
     this.#complete = true;
     this.#visible.add(0, this.size);
+    this.#transfers.cancelLong();
   }
 
   /** Give the file its name. In the background: whoever waits for bytes does not wait for the disk. */
@@ -615,11 +507,11 @@ export class LazyBlob implements WindowSink {
     this.#complete = false;
     verificationFailures.add();
     log.error('blob does not match its digest', { digest: this.key.digest, cause });
-    for (const window of this.#windows) window.cancel();
+    this.#transfers.cancelAll();
     this.#visible.clear();
     this.#burial = this.#bury();
     this.#context.blobFailed(this, error, sourceAtFault);
-    this.#wake(true);
+    this.#transfers.wake(true);
     return error;
   }
 
@@ -629,7 +521,7 @@ export class LazyBlob implements WindowSink {
   }
 
   async #bury(): Promise<void> {
-    await this.#quiet();
+    await this.#fileCalls.quiet();
     await this.#digest.drop();
     if (this.#partial === undefined) return;
     this.#context.partials.delete(this.#partial.name);
@@ -639,32 +531,21 @@ export class LazyBlob implements WindowSink {
   /** Has the file been written to since it was verified? Then the blob is dead, and the next open looks anew. */
   async recheck(): Promise<void> {
     if (!this.#complete || !this.#named || this.#fd === undefined || this.#closed) return;
-    this.#busy += 1;
+    this.#fileCalls.begin();
     try {
       const stat = await statFile(this.#fd);
       if (stat.size !== this.size || !isStamped(this.key.digest, stat)) {
         this.#fail('the cached file was changed', false);
       } else this.#context.touch(this.key.digest);
     } finally {
-      this.#idleOne();
+      this.#fileCalls.end();
     }
   }
 
   /** Nobody reads any more: stop fetching, and let the disk remember what there is. */
   rest(): void {
-    for (const window of this.#windows) window.cancel();
+    this.#transfers.cancelAll();
     this.#partial?.flushJournal();
-  }
-
-  #idleOne(): void {
-    this.#busy -= 1;
-    if (this.#busy > 0) return;
-    for (const resolve of this.#onQuiet.splice(0)) resolve();
-  }
-
-  /** Resolves when no file call is under way: only then may descriptors be closed. */
-  async #quiet(): Promise<void> {
-    while (this.#busy > 0) await new Promise<void>((resolve) => this.#onQuiet.push(resolve));
   }
 
   /** Let go of everything. Waits for the disk, never for the network. */
@@ -674,10 +555,10 @@ export class LazyBlob implements WindowSink {
     await this.#finalizing;
     if (this.#dead === undefined) await this.#partial?.sync();
     this.#closed = true;
-    this.#wake(true);
+    this.#transfers.wake(true);
     await this.#digest.drop();
     await this.#passing?.drop();
-    await this.#quiet();
+    await this.#fileCalls.quiet();
     await this.#burial;
     this.#context.shelf.clear(this.#shelfOwner);
     const useless = this.#dead !== undefined || this.#complete || this.#stored.bytes === 0;
