@@ -188,7 +188,10 @@ export class DiskBlobReader implements BlobReader {
       else {
         // A driver that reads what is there by itself: it asks as a reader does.
         this.#goOn(blob, start, end);
-        await blob.fill(start, end, this.#demand(options));
+        const demand = this.#demand(options);
+        // One window for all that is missing, so that a jump costs no more than what was asked for.
+        const windowBytes = (at: number): number => Math.max(demand.windowBytes(at), end - at);
+        await blob.fill(start, end, { ...demand, windowBytes });
       }
     });
   }

@@ -15,46 +15,23 @@ import { ImgfsError, toImgfsError } from '../errors/imgfs-error.js';
 import { digestAlgorithm, digestOf } from '../oci/digest.js';
 import { createLogger } from '../observe/log.js';
 import type { Backing, BlobSource, BlobStatus } from './content.js';
-import { openComplete } from './complete-file.js';
-import { verificationFailures, verified } from './content-metrics.js';
-import { Activity } from './activity.js';
 import type { BlobContext } from './blob-context.js';
+import { BlobFile } from './blob-file.js';
+import { verificationFailures, verified } from './content-metrics.js';
 import { Extents } from './extents.js';
 import type { JournalKey } from './extent-journal.js';
 import type { FetchWindow, WindowSink } from './fetch-window.js';
-import {
-  closeQuietly,
-  isDiskTrouble,
-  readAt,
-  readFully,
-  removePath,
-  sliceBuffers,
-  statFile,
-} from './file-io.js';
+import { sliceBuffers } from './file-io.js';
 import type { Reservation } from './ledger.js';
-import { PartialFile } from './partial-file.js';
 import { PassingDigest } from './passing-digest.js';
 import { longWindowBytes, type ReadAhead } from './read-ahead.js';
-import { StreamDigest } from './stream-digest.js';
 import { Transfers } from './transfers.js';
-import { isStamped, stamp } from './verified-stamp.js';
 import { checkSignal, unlessAborted } from './waiting.js';
 
 const log = createLogger('content');
 
-/** Hashed on the JavaScript thread: 1 ms without SHA instructions, a round trip to a helper is 0.1 ms. */
-const inlineHashBytes: Readonly<Record<string, number>> = {
-  sha256: 256 << 10,
-  sha512: 256 << 10,
-  blake3: 16 << 10,
-};
-/** The digest follows the arriving bytes in steps of this length. */
-const hashStepBytes = 1 << 20;
 /** Through memory, windows stay small: four readers with two windows each fit on the shelf. */
 const memoryWindowBytes = 4 << 20;
-
-/** A block each for the folder and the journal. */
-const partialOverheadBytes = 2 * 4096;
 
 /** What a reader wants, besides the bytes. */
 export interface Demand {
@@ -74,84 +51,52 @@ export class LazyBlob implements WindowSink {
   readonly #claimed = new Extents();
   readonly #transfers: Transfers;
   readonly #reservations = new Map<FetchWindow, Reservation>();
-  readonly #digest: StreamDigest;
+  readonly #file: BlobFile;
   /** Follows bytes that go through memory; never certifies the file. */
-  #passing: PassingDigest | undefined;
-  #fd: number | undefined;
-  #partial: PartialFile | undefined;
+  readonly #passing: PassingDigest;
+  readonly #shelfOwner: number;
   #complete = false;
-  /** The file on disk carries the blob's name and stamp. */
-  #named = false;
   #dead: ImgfsError | undefined;
   #settling: Promise<void> | undefined;
   #finalizing: Promise<void> | undefined;
-  #closed = false;
-  /** File calls under way: only when there are none may descriptors be closed. */
-  readonly #fileCalls = new Activity();
   #burial: Promise<void> = Promise.resolve();
   #prefetchFailed = false;
-  readonly #shelfOwner: number;
+  #closed = false;
 
-  private constructor(context: BlobContext, key: JournalKey) {
+  private constructor(context: BlobContext, key: JournalKey, file: BlobFile) {
     this.#context = context;
     this.key = key;
-    this.#digest = new StreamDigest(context.pool, key.digest);
+    this.#file = file;
+    this.#passing = new PassingDigest(context.pool, key);
     this.#transfers = new Transfers(this, this.#claimed, this.#visible, context.connections);
     this.#shelfOwner = context.shelf.newOwner();
   }
 
   /**
    * Find out what the disk has. Costs no request.
-   * @throws ImgfsError `integrity` when the verified blob has another size.
+   * @throws ImgfsError `integrity` when the verified blob has another size, or only claims to be empty.
    */
   static async open(context: BlobContext, key: JournalKey): Promise<LazyBlob> {
-    const blob = new LazyBlob(context, key);
-    if (key.size === 0) {
-      blob.#openEmpty();
-      return blob;
-    }
-    try {
-      await blob.#openOnDisk();
-    } catch (error) {
-      if (!isDiskTrouble(error)) throw error;
-      context.noteTrouble(error);
-    }
+    const blob = new LazyBlob(context, key, await BlobFile.open(context, key));
+    blob.#begin();
     return blob;
   }
 
-  /** Nothing to fetch, nothing to keep; still, the digest may lie. */
-  #openEmpty(): void {
-    if (digestOf(new Uint8Array(0), digestAlgorithm(this.key.digest)) !== this.key.digest) {
+  #begin(): void {
+    const { digest, size } = this.key;
+    if (size === 0 && digestOf(new Uint8Array(0), digestAlgorithm(digest)) !== digest) {
       throw this.#fail('its descriptor says that it is empty', false);
     }
-    this.#becomeComplete();
-  }
-
-  async #openOnDisk(): Promise<void> {
-    const complete = await openComplete(this.#context.paths.blob(this.key.digest), this.key);
-    if (complete !== undefined) {
-      this.#fd = complete.fd;
-      this.#named = true;
-      this.#stored.add(0, this.size);
-      this.#claimed.add(0, this.size);
-      if (complete.trusted) {
-        this.#becomeComplete();
-        this.#context.touch(this.key.digest);
-      }
-    } else if (this.#context.diskUsable()) await this.#openPartial();
-  }
-
-  async #openPartial(): Promise<void> {
-    const partial = await PartialFile.open(this.#context.paths, this.key);
-    this.#partial = partial;
-    this.#fd = partial.readFd;
-    for (const { start, end } of partial.initial.ranges()) {
+    const { initial, trusted } = this.#file;
+    for (const { start, end } of initial.ranges()) {
       this.#stored.add(start, end);
       this.#claimed.add(start, end);
       // All there, but nobody said that it matched: nothing is shown before that is known.
-      if (partial.initial.bytes < this.size) this.#visible.add(start, end);
+      if (initial.bytes < size) this.#visible.add(start, end);
     }
-    this.#context.partials.set(partial.name, partial.initial.bytes + partialOverheadBytes);
+    if (size > 0 && !trusted) return;
+    this.#becomeComplete();
+    if (trusted) this.#context.touch(digest);
   }
 
   get size(): number {
@@ -179,8 +124,8 @@ export class LazyBlob implements WindowSink {
 
   /** The file, for a driver that reads by itself. Undefined when nothing may be read from it (yet). */
   backing(): Backing | undefined {
-    const fd = this.#fd;
-    if (fd === undefined || this.#closed || (this.#named && !this.#complete)) return undefined;
+    const { fd, named } = this.#file;
+    if (fd === undefined || this.#closed || (named && !this.#complete)) return undefined;
     const isComplete = (): boolean => this.#complete && this.#dead === undefined;
     return {
       fd,
@@ -193,17 +138,10 @@ export class LazyBlob implements WindowSink {
 
   /** Read from the file what is visible: `has` must have said so. */
   async pread(buffer: Uint8Array, offset: number, length: number, position: number): Promise<number> {
-    const fd = this.#fd;
-    if (fd === undefined || this.#closed) throw new ImgfsError('bad-handle', 'read blob: closed');
-    this.#fileCalls.begin();
-    try {
-      const count = await readAt(fd, buffer, offset, length, position);
-      // A file that ends too soon was cut under us.
-      if (count === 0 && length > 0) throw this.#fail('the cached file was cut', false);
-      return count;
-    } finally {
-      this.#fileCalls.end();
-    }
+    const count = await this.#file.read(buffer, offset, length, position);
+    // A file that ends too soon was cut under us.
+    if (count === 0 && length > 0) throw this.#fail('the cached file was cut', false);
+    return count;
   }
 
   /** Read up to `length` bytes, fetching what is missing. Short only at the end of the blob. */
@@ -240,7 +178,7 @@ export class LazyBlob implements WindowSink {
       const position = this.#visible.nextMissing(start, end);
       if (position >= end) return;
       if (!this.#isWhole()) {
-        if (this.#partial === undefined) throw this.#cannotKeep();
+        if (!this.#file.takesBytes) throw this.#cannotKeep();
         this.#transfers.startAhead(position, end, demand.source, (at) => demand.windowBytes(at));
       }
       const window = await this.#obtain(position, end, demand);
@@ -300,8 +238,7 @@ export class LazyBlob implements WindowSink {
 
   /** Fetch ahead of a reader that goes on. Cheap when there is nothing to do. */
   prefetch(readAhead: ReadAhead, source: BlobSource): void {
-    if (this.#complete || this.#prefetchFailed || this.#partial === undefined || !this.#context.diskUsable())
-      return;
+    if (this.#complete || this.#prefetchFailed || !this.#file.takesBytes) return;
     const until = Math.min(this.size, readAhead.aheadUntil);
     if (readAhead.position >= until) return;
     const windowBytes = (): number => readAhead.nextWindow();
@@ -318,10 +255,8 @@ export class LazyBlob implements WindowSink {
   readonly takesAll = true;
 
   async prepare(window: FetchWindow): Promise<void> {
-    const reservation =
-      this.#partial !== undefined && this.#context.diskUsable()
-        ? await this.#context.ledger.reserve(window.end - window.start)
-        : undefined;
+    const bytes = window.end - window.start;
+    const reservation = this.#file.takesBytes ? await this.#context.ledger.reserve(bytes) : undefined;
     if (reservation !== undefined) {
       this.#reservations.set(window, reservation);
       return;
@@ -349,7 +284,7 @@ export class LazyBlob implements WindowSink {
     this.#reservations.get(window)?.release();
     this.#reservations.delete(window);
     if (window.error !== undefined && !window.cancelled) this.#prefetchFailed = true;
-    if (!this.#closed) this.#partial?.flushJournal();
+    this.#file.flushJournal();
     this.#transfers.wake(true);
   }
 
@@ -360,47 +295,24 @@ export class LazyBlob implements WindowSink {
     buffers: readonly Uint8Array[],
   ): Promise<void> {
     this.#claimed.add(start, end);
-    this.#fileCalls.begin();
+    let kept = false;
     try {
-      if (await this.#write(start, end, buffers)) {
-        this.#reservations.get(window)?.use(end - start);
-        this.#publish(start, end);
-        return;
-      }
+      kept = await this.#file.write(start, end, buffers);
     } finally {
-      this.#fileCalls.end();
+      if (!kept) this.#claimed.remove(start, end);
     }
-    this.#claimed.remove(start, end);
+    if (kept) {
+      this.#reservations.get(window)?.use(end - start);
+      this.#publish(start, end);
+      return;
+    }
     window.throughMemory = true;
     await this.#passThrough(start, end, buffers);
   }
 
-  /** False when the disk does not take it, also after something else went. */
-  async #write(start: number, end: number, buffers: readonly Uint8Array[]): Promise<boolean> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        if (this.#partial === undefined) return false;
-        await this.#partial.write(start, buffers, end - start);
-        return true;
-      } catch (error) {
-        if (!isDiskTrouble(error)) throw error;
-        if (attempt > 1 || (await this.#context.freeDisk(error)) === 0) {
-          this.#context.noteTrouble(error);
-          return false;
-        }
-      }
-    }
-  }
-
   #publish(start: number, end: number): void {
     this.#stored.add(start, end);
-    this.#context.partials.grow(this.#partial?.name ?? '', end - start);
-    if (this.#fd !== undefined && this.size > this.#inlineLimit()) {
-      const prefix = this.#stored.presentUntil(0);
-      if (prefix === this.size || prefix - this.#digest.scheduled >= hashStepBytes) {
-        this.#digest.advance(this.#fd, prefix);
-      }
-    }
+    this.#file.follow(this.#stored.presentUntil(0));
     if (this.#isWhole()) void this.settle().catch(() => undefined);
     else {
       this.#visible.add(start, end);
@@ -410,18 +322,13 @@ export class LazyBlob implements WindowSink {
 
   /** The disk cannot take these bytes: hold them in memory while somebody is reading along. */
   async #passThrough(start: number, end: number, buffers: readonly Uint8Array[]): Promise<void> {
-    this.#passing ??= new PassingDigest(this.#context.pool, this.key);
     const prefix = this.#isWhole() ? 0 : this.#stored.presentUntil(0);
-    const actual = await this.#passing.follow(start, end, buffers, this.#fd, prefix);
+    const actual = await this.#passing.follow(start, end, buffers, this.#file.fd, prefix);
     if (actual !== undefined && actual !== this.key.digest) {
       throw this.#fail(`its bytes have digest ${actual}`, true);
     }
     this.#context.shelf.put(this.#shelfOwner, start, buffers);
     this.#transfers.wake(true);
-  }
-
-  #inlineLimit(): number {
-    return inlineHashBytes[digestAlgorithm(this.key.digest)] ?? 0;
   }
 
   /**
@@ -435,62 +342,31 @@ export class LazyBlob implements WindowSink {
 
   async #settle(): Promise<void> {
     if (this.#complete) return;
-    this.#fileCalls.begin();
     try {
-      const actual = await this.#hashWhole();
+      const actual = await this.#file.hashWhole();
       if (actual !== this.key.digest) {
-        if (this.#named) await removePath(this.#context.paths.blob(this.key.digest));
-        throw this.#fail(`its bytes have digest ${actual}`, !this.#named);
+        const sourceAtFault = !this.#file.named;
+        await this.#file.removeNamed();
+        throw this.#fail(`its bytes have digest ${actual}`, sourceAtFault);
       }
+      // A stamp is quick, and the next open looks for it.
+      if (this.#file.named) await this.#file.finalize();
       this.#becomeComplete();
       verified.add();
-      this.#finalizing = this.#finalize();
+      // A new name is for the background: whoever waits for bytes does not wait for the disk.
+      if (!this.#file.named) this.#finalizing = this.#file.finalize();
     } catch (error) {
       // The file could not be read back: as good as a mismatch, but nobody's fault but the disk's.
       throw error instanceof ImgfsError ? error : this.#fail(toImgfsError(error).message, false);
     } finally {
-      this.#fileCalls.end();
       this.#transfers.wake(true);
     }
-  }
-
-  async #hashWhole(): Promise<string> {
-    const fd = this.#fd;
-    if (fd === undefined) throw new ImgfsError('internal', 'settle a blob without a file');
-    if (this.size <= this.#inlineLimit()) {
-      const bytes = Buffer.allocUnsafe(this.size);
-      if ((await readFully(fd, bytes, 0)) < this.size) throw new Error('the file is cut');
-      return digestOf(bytes, digestAlgorithm(this.key.digest));
-    }
-    this.#digest.advance(fd, this.size);
-    return this.#digest.finish();
   }
 
   #becomeComplete(): void {
     this.#complete = true;
     this.#visible.add(0, this.size);
     this.#transfers.cancelLong();
-  }
-
-  /** Give the file its name. In the background: whoever waits for bytes does not wait for the disk. */
-  async #finalize(): Promise<void> {
-    const { paths } = this.#context;
-    const partial = this.#partial;
-    try {
-      if (partial === undefined) {
-        if (this.#fd !== undefined && this.#named) await stamp(this.key.digest, this.#fd);
-        return;
-      }
-      await partial.finalize(paths.blob(this.key.digest));
-      this.#named = true;
-      this.#context.blobAdded(this.key.digest, this.size);
-    } catch (error) {
-      log.warn('blob could not be kept', { digest: this.key.digest, error: String(error) });
-    }
-    if (partial !== undefined) {
-      this.#context.partials.delete(partial.name);
-      await partial.end({ remove: true, keepReadFd: true });
-    }
   }
 
   /** Mark the blob as dead and return the reason. */
@@ -509,7 +385,8 @@ export class LazyBlob implements WindowSink {
     log.error('blob does not match its digest', { digest: this.key.digest, cause });
     this.#transfers.cancelAll();
     this.#visible.clear();
-    this.#burial = this.#bury();
+    this.#stored.clear();
+    this.#burial = this.#file.discard();
     this.#context.blobFailed(this, error, sourceAtFault);
     this.#transfers.wake(true);
     return error;
@@ -520,32 +397,17 @@ export class LazyBlob implements WindowSink {
     return this.#burial;
   }
 
-  async #bury(): Promise<void> {
-    await this.#fileCalls.quiet();
-    await this.#digest.drop();
-    if (this.#partial === undefined) return;
-    this.#context.partials.delete(this.#partial.name);
-    await this.#partial.end({ remove: true, keepReadFd: true });
-  }
-
   /** Has the file been written to since it was verified? Then the blob is dead, and the next open looks anew. */
   async recheck(): Promise<void> {
-    if (!this.#complete || !this.#named || this.#fd === undefined || this.#closed) return;
-    this.#fileCalls.begin();
-    try {
-      const stat = await statFile(this.#fd);
-      if (stat.size !== this.size || !isStamped(this.key.digest, stat)) {
-        this.#fail('the cached file was changed', false);
-      } else this.#context.touch(this.key.digest);
-    } finally {
-      this.#fileCalls.end();
-    }
+    if (!this.#complete || this.#closed) return;
+    if (await this.#file.isUnchanged()) this.#context.touch(this.key.digest);
+    else this.#fail('the cached file was changed', false);
   }
 
   /** Nobody reads any more: stop fetching, and let the disk remember what there is. */
   rest(): void {
     this.#transfers.cancelAll();
-    this.#partial?.flushJournal();
+    this.#file.flushJournal();
   }
 
   /** Let go of everything. Waits for the disk, never for the network. */
@@ -553,20 +415,11 @@ export class LazyBlob implements WindowSink {
     if (this.#closed) return;
     this.rest();
     await this.#finalizing;
-    if (this.#dead === undefined) await this.#partial?.sync();
     this.#closed = true;
     this.#transfers.wake(true);
-    await this.#digest.drop();
-    await this.#passing?.drop();
-    await this.#fileCalls.quiet();
+    await this.#passing.drop();
     await this.#burial;
     this.#context.shelf.clear(this.#shelfOwner);
-    const useless = this.#dead !== undefined || this.#complete || this.#stored.bytes === 0;
-    if (this.#partial !== undefined) {
-      await this.#partial.end({ remove: useless, keepReadFd: true });
-      if (useless) this.#context.partials.delete(this.#partial.name);
-    }
-    await closeQuietly(this.#fd);
-    this.#fd = undefined;
+    await this.#file.close(this.#dead !== undefined || this.#complete || this.#stored.bytes === 0);
   }
 }

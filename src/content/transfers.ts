@@ -76,7 +76,7 @@ export class Transfers {
     owner?: ReadAhead,
   ): void {
     let position = from;
-    while (this.#windows.size < this.#connections) {
+    while (this.#live() < this.#connections) {
       position = this.#nextUnclaimed(position, until);
       if (position >= until) return;
       const window = this.start(position, windowBytes(position), source);
@@ -84,6 +84,12 @@ export class Transfers {
       if (owner !== undefined) this.#owners.set(window, owner);
       position = window.end;
     }
+  }
+
+  #live(): number {
+    let count = 0;
+    for (const window of this.#windows) if (!window.cancelled) count += 1;
+    return count;
   }
 
   /** First offset that is neither there nor on its way. */
