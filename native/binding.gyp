@@ -13,6 +13,7 @@
         "src/fuse/pending.cc",
         "src/fuse/range-set.cc",
         "src/fuse/request.cc",
+        "src/fuse/server-change.cc",
         "src/fuse/server-directory.cc",
         "src/fuse/server-entry.cc",
         "src/fuse/server-file.cc",

@@ -7,7 +7,8 @@ export interface MountOptions {
   readonly allowOther: boolean;
   /** First field of the mount table. */
   readonly fsName: string;
-  /** Deadline of one operation in milliseconds; the driver answers ETIMEDOUT then and aborts the signal. */
+  /** Deadline of one operation in milliseconds; the driver answers ETIMEDOUT then and aborts the signal. Operations
+   *  that wait for a store to take something (flush, fsync, copy_file_range) may have a multiple of it. */
   readonly operationTimeoutMs: number;
   /** Called for everything a handler threw that is not an ImgfsError, and for every failed operation. */
   readonly onError?: (operation: string, error: unknown) => void;

@@ -92,7 +92,8 @@ export function driverSuite(driver: DriverName): void {
       }
     });
 
-    test('content of unknown size is read to its end', { timeout }, async () => {
+    const noDirectIo = driver === 'fuse-native' ? 'libfuse 2 has no direct I/O for a single file' : false;
+    test('content of unknown size is read to its end', { timeout, skip: noDirectIo }, async () => {
       const { stdout, code } = await run('cat', [at('made')]);
       assert.equal(code, 0);
       assert.equal(stdout, 'made anew');

@@ -1,3 +1,5 @@
 import { driverSuite } from './driver-suite.js';
+import { writingSuite } from './writing-suite.js';
 
 driverSuite('native');
+writingSuite('native');

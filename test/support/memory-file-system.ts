@@ -3,7 +3,7 @@
  * directories of any size, and nodes that are slow, or fail. It counts what it handed out, so that tests can see that
  * everything came back.
  */
-import { closeSync, fstatSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgfsError } from '../../src/errors/imgfs-error.js';
 import type { ByteRange } from '../../src/store/store.js';
@@ -86,20 +86,20 @@ export class MemoryFileSystem implements FileSystem {
   /** Lookups handed out and not given back, by inode. */
   readonly lookups = new Map<Inode, number>();
   readonly openFiles = new Map<FileHandle, { node: MemoryNode; fd: number | undefined }>();
-  readonly openDirectories = new Map<FileHandle, MemoryNode>();
+  readonly openDirectories = new Map<FileHandle, readonly (readonly [Name, MemoryNode])[]>();
   readonly fills: ByteRange[] = [];
   abortedFills = 0;
-  readonly #options: Required<MemoryOptions>;
+  protected readonly options: Required<MemoryOptions>;
   readonly #nodes = new Map<Inode, MemoryNode>();
   #lastInode = 0;
-  #lastHandle = 0;
+  protected lastHandle = 0;
 
   constructor(options: MemoryOptions = {}) {
-    this.#options = { attrTtlMs: hourMs, entryTtlMs: hourMs, negativeTtlMs: 0, ...options };
-    this.root = this.#make('directory', 0o755);
+    this.options = { attrTtlMs: hourMs, entryTtlMs: hourMs, negativeTtlMs: 0, ...options };
+    this.root = this.make('directory', 0o755);
   }
 
-  #make(type: FileType, mode: number): MemoryNode {
+  protected make(type: FileType, mode: number): MemoryNode {
     this.#lastInode += 1;
     const node: MemoryNode = {
       inode: this.#lastInode as Inode,
@@ -117,25 +117,25 @@ export class MemoryFileSystem implements FileSystem {
     return node;
   }
 
-  #add(parent: MemoryNode, name: string, type: FileType, mode: number): MemoryNode {
-    const node = this.#make(type, mode);
+  protected add(parent: MemoryNode, name: string, type: FileType, mode: number): MemoryNode {
+    const node = this.make(type, mode);
     parent.children.set(nameFromText(name), node);
     return node;
   }
 
   addDirectory(parent: MemoryNode, name: string): MemoryNode {
-    return this.#add(parent, name, 'directory', 0o755);
+    return this.add(parent, name, 'directory', 0o755);
   }
 
   addFile(parent: MemoryNode, name: string, content: Uint8Array | string): MemoryNode {
-    const node = this.#add(parent, name, 'file', 0o644);
+    const node = this.add(parent, name, 'file', 0o644);
     node.content = Buffer.from(content);
     node.size = node.content.length;
     return node;
   }
 
   addLink(parent: MemoryNode, name: string, target: string): MemoryNode {
-    const node = this.#add(parent, name, 'symlink', 0o777);
+    const node = this.add(parent, name, 'symlink', 0o777);
     node.target = nameFromText(target);
     node.size = node.target.length;
     return node;
@@ -143,7 +143,7 @@ export class MemoryFileSystem implements FileSystem {
 
   /** A file whose bytes are those of a whole file on disk. */
   addBacked(parent: MemoryNode, name: string, path: string, sizeBytes: number, baseOffset = 0): MemoryNode {
-    const node = this.#add(parent, name, 'file', 0o644);
+    const node = this.add(parent, name, 'file', 0o644);
     node.size = sizeBytes;
     node.backing = { path, baseOffset, complete: true, present: [], fill: async () => {} };
     return node;
@@ -158,7 +158,7 @@ export class MemoryFileSystem implements FileSystem {
     bytesOf: (range: ByteRange, signal: AbortSignal) => Promise<Uint8Array>,
     baseOffset = 0,
   ): MemoryNode {
-    const node = this.#add(parent, name, 'file', 0o644);
+    const node = this.add(parent, name, 'file', 0o644);
     node.size = sizeBytes;
     const backing: MemoryBacking = {
       path,
@@ -180,17 +180,17 @@ export class MemoryFileSystem implements FileSystem {
     return node;
   }
 
-  #count(operation: string): void {
+  protected count(operation: string): void {
     this.calls[operation] = (this.calls[operation] ?? 0) + 1;
   }
 
-  #node(inode: Inode): MemoryNode {
+  protected node(inode: Inode): MemoryNode {
     const node = this.#nodes.get(inode);
     if (node === undefined) throw new ImgfsError('stale', `no inode ${inode}`);
     return node;
   }
 
-  #attributes(node: MemoryNode): Attributes {
+  protected attributes(node: MemoryNode): Attributes {
     return {
       inode: node.inode,
       type: node.type,
@@ -207,10 +207,10 @@ export class MemoryFileSystem implements FileSystem {
     };
   }
 
-  #entry(node: MemoryNode): Entry {
+  protected entry(node: MemoryNode): Entry {
     this.lookups.set(node.inode, (this.lookups.get(node.inode) ?? 0) + 1);
-    const { attrTtlMs, entryTtlMs } = this.#options;
-    return { attributes: this.#attributes(node), attrTtlMs, entryTtlMs };
+    const { attrTtlMs, entryTtlMs } = this.options;
+    return { attributes: this.attributes(node), attrTtlMs, entryTtlMs };
   }
 
   attach(notifier: Notifier): void {
@@ -218,39 +218,39 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async lookup(caller: Caller, parent: Inode, name: Name): Promise<Entry | NegativeEntry> {
-    this.#count('lookup');
-    const directory = this.#node(parent);
+    this.count('lookup');
+    const directory = this.node(parent);
     const node = directory.children.get(name);
     await delayed(node ?? directory, caller.signal);
-    if (node === undefined) return { attributes: undefined, entryTtlMs: this.#options.negativeTtlMs };
-    return this.#entry(node);
+    if (node === undefined) return { attributes: undefined, entryTtlMs: this.options.negativeTtlMs };
+    return this.entry(node);
   }
 
   forget(inode: Inode, count: number): void {
-    this.#count('forget');
+    this.count('forget');
     const left = (this.lookups.get(inode) ?? 0) - count;
     if (left === 0) this.lookups.delete(inode);
     else this.lookups.set(inode, left);
   }
 
   async getattr(_caller: Caller, inode: Inode): Promise<{ attributes: Attributes; attrTtlMs: number }> {
-    this.#count('getattr');
-    return { attributes: this.#attributes(this.#node(inode)), attrTtlMs: this.#options.attrTtlMs };
+    this.count('getattr');
+    return { attributes: this.attributes(this.node(inode)), attrTtlMs: this.options.attrTtlMs };
   }
 
   async readlink(_caller: Caller, inode: Inode): Promise<Name> {
-    this.#count('readlink');
-    const { target } = this.#node(inode);
+    this.count('readlink');
+    const { target } = this.node(inode);
     if (target === undefined) throw new ImgfsError('invalid-content', 'not a link');
     return target;
   }
 
   async opendir(caller: Caller, inode: Inode): Promise<OpenedDirectory> {
-    this.#count('opendir');
-    const node = this.#node(inode);
+    this.count('opendir');
+    const node = this.node(inode);
     if (inode !== rootInode) await delayed(node, caller.signal);
-    const handle = (this.#lastHandle += 1) as FileHandle;
-    this.openDirectories.set(handle, node);
+    const handle = (this.lastHandle += 1) as FileHandle;
+    this.openDirectories.set(handle, [...node.children]);
     return { handle, keepCache: node.complete, complete: node.complete };
   }
 
@@ -261,31 +261,30 @@ export class MemoryFileSystem implements FileSystem {
     offset: bigint,
     options: { readonly limit: number; readonly plus: boolean },
   ): Promise<DirectoryPage> {
-    this.#count('readdir');
-    const node = this.openDirectories.get(handle);
-    if (node === undefined) throw new ImgfsError('bad-handle', 'no such directory handle');
+    this.count('readdir');
+    const all = this.openDirectories.get(handle);
+    if (all === undefined) throw new ImgfsError('bad-handle', 'no such directory handle');
     const start = Number(offset);
-    const all = [...node.children];
     const entries = all.slice(start, start + options.limit).map(([name, child], index) => ({
       name,
       inode: child.inode,
       type: child.type,
       next: BigInt(start + index + 1),
-      ...(options.plus && child.failure === undefined ? { entry: this.#entry(child) } : {}),
+      ...(options.plus && child.failure === undefined ? { entry: this.entry(child) } : {}),
     }));
     return { entries, end: start + entries.length >= all.length };
   }
 
   async releasedir(handle: FileHandle): Promise<void> {
-    this.#count('releasedir');
+    this.count('releasedir');
     this.openDirectories.delete(handle);
   }
 
   async open(caller: Caller, inode: Inode): Promise<OpenedFile> {
-    this.#count('open');
-    const node = this.#node(inode);
+    this.count('open');
+    const node = this.node(inode);
     await delayed(node, caller.signal);
-    const handle = (this.#lastHandle += 1) as FileHandle;
+    const handle = (this.lastHandle += 1) as FileHandle;
     const { backing: on } = node;
     const fd = on === undefined ? undefined : openSync(on.path, 'r');
     this.openFiles.set(handle, { node, fd });
@@ -308,17 +307,26 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async read(caller: Caller, handle: FileHandle, buffer: Uint8Array, position: number): Promise<number> {
-    this.#count('read');
-    const node = this.openFiles.get(handle)?.node;
-    if (node?.content === undefined) throw new ImgfsError('bad-handle', 'no such file handle');
+    this.count('read');
+    const open = this.openFiles.get(handle);
+    if (open === undefined) throw new ImgfsError('bad-handle', 'no such file handle');
+    const { node, fd } = open;
     await delayed(node, caller.signal);
+    if (node.content === undefined && node.backing !== undefined && fd !== undefined) {
+      const { backing, size } = node;
+      const end = Math.min(size, position + buffer.length);
+      if (end <= position) return 0;
+      if (!backing.complete) await backing.fill({ start: position, end }, caller.signal);
+      return readSync(fd, buffer, 0, end - position, backing.baseOffset + position);
+    }
+    if (node.content === undefined) throw new ImgfsError('internal', 'a file without content');
     const bytes = node.content.subarray(position, position + buffer.length);
     buffer.set(bytes);
     return bytes.length;
   }
 
   async release(handle: FileHandle): Promise<void> {
-    this.#count('release');
+    this.count('release');
     const open = this.openFiles.get(handle);
     this.openFiles.delete(handle);
     if (open?.fd !== undefined) {
@@ -328,19 +336,19 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async getxattr(_caller: Caller, inode: Inode, name: Name): Promise<Uint8Array> {
-    this.#count('getxattr');
-    const value = this.#node(inode).xattrs.get(name);
+    this.count('getxattr');
+    const value = this.node(inode).xattrs.get(name);
     if (value === undefined) throw new ImgfsError('no-attribute', `no attribute ${nameToText(name)}`);
     return value;
   }
 
   async listxattr(_caller: Caller, inode: Inode): Promise<readonly Name[]> {
-    this.#count('listxattr');
-    return [...this.#node(inode).xattrs.keys()];
+    this.count('listxattr');
+    return [...this.node(inode).xattrs.keys()];
   }
 
   async statfs(): Promise<FileSystemStatistics> {
-    this.#count('statfs');
+    this.count('statfs');
     return { blockSize: 4096, blocks: 1000, blocksFree: 250, files: this.#nodes.size, maxNameLength: 255 };
   }
 

@@ -10,6 +10,7 @@
  */
 import { copyFileSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { ImgfsError } from '../../src/errors/imgfs-error.js';
 import type { FuseDriver, MountOptions } from '../../src/fuse/driver.js';
 import type { Inode } from '../../src/vfs/file-system.js';
 import { nameFromText } from '../../src/vfs/name.js';
@@ -111,6 +112,9 @@ async function answer(line: string): Promise<unknown> {
       tag.size = tag.content.length;
       return { inode: tag.inode };
     }
+    case 'fail-flush':
+      fileSystem.flushFailure = new ImgfsError('digest-mismatch', 'the content is not what its name says');
+      return {};
     case 'unmount':
       await session.unmount();
       return {};

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgfsError } from '../../src/errors/imgfs-error.js';
 import type { ByteRange } from '../../src/store/store.js';
 import { nameFromText } from '../../src/vfs/name.js';
-import { MemoryFileSystem } from './memory-file-system.js';
+import { WritableMemoryFileSystem } from './writable-memory-file-system.js';
 
 export const bigBytes = 8 * 1024 * 1024 + 123;
 export const sparseBytes = 16 * 1024 * 1024 + 777;
@@ -31,10 +31,10 @@ async function patternOf(range: ByteRange): Promise<Uint8Array> {
   return pattern(range.start, range.end);
 }
 
-export function sampleTree(scratch: string): { fileSystem: MemoryFileSystem; log: string[] } {
+export function sampleTree(scratch: string): { fileSystem: WritableMemoryFileSystem; log: string[] } {
   mkdirSync(scratch, { recursive: true });
   const log: string[] = [];
-  const fileSystem = new MemoryFileSystem({ negativeTtlMs: 0 });
+  const fileSystem = new WritableMemoryFileSystem({ negativeTtlMs: 0 });
   const { root } = fileSystem;
   const big = join(scratch, 'big');
   writeFileSync(big, pattern(0, bigBytes));
@@ -58,6 +58,8 @@ export function sampleTree(scratch: string): { fileSystem: MemoryFileSystem; log
   // A part of a file on disk, as an entry of a decoded layer is.
   fileSystem.addBacked(root, 'part', big, 100_000, 4096);
   fileSystem.addSparse(root, 'sparse', sparse, sparseBytes, patternOf, sparseBase);
+
+  fileSystem.addDirectory(root, 'work');
 
   const slow = fileSystem.addFile(root, 'slow', 'slow content');
   slow.delayMs = 60_000;

@@ -223,6 +223,38 @@ napi_value fillDone(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// id, handle, flags (1 keepCache, 2 directIo); the entry is packed
+napi_value replyCreate(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  PackedEntry entry;
+  if (!packedEntry(call, entry)) return fail(env, "malformed entry");
+  OpenAnswer answer;
+  answer.script = call.whole(1);
+  answer.keepCache = (call.whole(2) & 1) != 0;
+  answer.directIo = (call.whole(2) & 2) != 0;
+  Delivery delivery = call.server() ? call.server()->replyCreate(call.whole(0), entry, answer) : Delivery::kGone;
+  napi_value out = nullptr;
+  napi_create_uint32(env, static_cast<uint32_t>(delivery), &out);
+  return out;
+}
+
+napi_value replyCount(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return boolean(env, call.server() && call.server()->replyCount(call.whole(0), call.whole(1)));
+}
+
+// id, buffer; how many bytes were put there
+napi_value takePayload(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  uint8_t* data = nullptr;
+  size_t length = 0;
+  if (!bytes(env, call[1], data, length)) return fail(env, "takePayload wants a Uint8Array");
+  napi_value out = nullptr;
+  size_t taken = call.server() ? call.server()->takePayload(call.whole(0), data, length) : 0;
+  napi_create_double(env, static_cast<double>(taken), &out);
+  return out;
+}
+
 napi_value putAttributes(napi_env env, napi_callback_info info) {
   Call call(env, info);
   PackedEntry entry;
@@ -429,7 +461,7 @@ void drain(napi_env env, napi_value, void* context, void*) {
   // The session may be closed by the callback itself.
   while (binding->session) {
     batch.clear();
-    bool more = binding->session->jobs().take(batch, kBatch);
+    bool more = binding->session->jobs().take(batch, kBatch, kBatch * kMaxName);
     if (batch.empty()) return;
     napi_handle_scope scope = nullptr;
     napi_open_handle_scope(env, &scope);
@@ -489,6 +521,8 @@ napi_value startJs(napi_env env, napi_callback_info info) {
   binding->helper = text(env, property(env, options, "helper"));
   ServerConfig config;
   config.operationTimeout = imgfs::whole(env, property(env, options, "operationTimeoutMs"));
+  config.slowTimeout = imgfs::whole(env, property(env, options, "slowTimeoutMs"));
+  config.writable = flag(env, property(env, options, "writable"));
   config.maxRead = static_cast<uint32_t>(imgfs::whole(env, property(env, options, "maxRead")));
   if (config.maxRead < 4096 || config.maxRead > 1048576) return fail(env, "maxRead must be 4096 to 1048576 bytes");
   config.passthrough = flag(env, property(env, options, "passthrough"));
@@ -519,6 +553,7 @@ napi_value startJs(napi_env env, napi_callback_info info) {
       {"replyError", replyError},       {"replyEntry", replyEntry},       {"replyNegative", replyNegative},
       {"replyAttributes", replyAttributes}, {"replyBytes", replyBytes},   {"replyStatfs", replyStatfs},
       {"replyOpen", replyOpen},         {"replyOpendir", replyOpendir},   {"replyReaddir", replyReaddir},
+      {"replyCreate", replyCreate}, {"replyCount", replyCount}, {"takePayload", takePayload},
       {"fillDone", fillDone},           {"putAttributes", putAttributes}, {"expireEntry", expireEntry},
       {"expireAttributes", expireAttributes}, {"statistics", statistics}, {"stop", stop},
       {"run", run},

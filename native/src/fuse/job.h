@@ -42,10 +42,13 @@ class JobQueue {
     if (wasEmpty && wake_) wake_();
   }
 
-  // Moves up to `most` jobs to `out`; true when more are left.
-  bool take(std::vector<Job>& out, size_t most) {
+  // Moves up to `most` jobs, with up to `mostName` bytes of names, to `out`; true when more are left.
+  bool take(std::vector<Job>& out, size_t most, size_t mostName) {
     std::lock_guard<std::mutex> lock(mutex_);
+    size_t nameBytes = 0;
     while (!jobs_.empty() && out.size() < most) {
+      nameBytes += jobs_.front().name.size();
+      if (nameBytes > mostName) break;
       out.push_back(std::move(jobs_.front()));
       jobs_.pop_front();
     }

@@ -2,9 +2,10 @@
 
 namespace imgfs::fuse {
 
-uint64_t PendingTable::add(Pending request, Millis now) {
+uint64_t PendingTable::add(Pending request, Millis now, bool slow) {
   request.id = ++lastId_;
-  if (timeout_ > 0) deadlines_.emplace_back(now + timeout_, request.id);
+  size_t kind = slow ? 1 : 0;
+  if (timeouts_[kind] > 0) deadlines_[kind].emplace_back(now + timeouts_[kind], request.id);
   byUnique_[request.unique] = request.id;
   uint64_t id = request.id;
   requests_.emplace(id, std::move(request));
@@ -33,12 +34,14 @@ bool PendingTable::take(uint64_t id, Pending& out) {
 
 std::vector<uint64_t> PendingTable::due(Millis now) {
   std::vector<uint64_t> ids;
-  while (!deadlines_.empty()) {
-    auto [deadline, id] = deadlines_.front();
-    bool waits = requests_.count(id) != 0;
-    if (waits && deadline > now) break;
-    if (waits) ids.push_back(id);
-    deadlines_.pop_front();
+  for (auto& deadlines : deadlines_) {
+    while (!deadlines.empty()) {
+      auto [deadline, id] = deadlines.front();
+      bool waits = requests_.count(id) != 0;
+      if (waits && deadline > now) break;
+      if (waits) ids.push_back(id);
+      deadlines.pop_front();
+    }
   }
   return ids;
 }

@@ -26,15 +26,17 @@ struct Pending {
   uint32_t pid = 0;
   bool interrupted = false;           // a signal came that did not end the wait
   std::string name;
+  std::string payload;                // bytes that JavaScript fetches with the job: data of a write
   std::shared_ptr<Backing> parkedOn;  // set while it waits for a fill and JavaScript does not know it
 };
 
 class PendingTable {
  public:
-  explicit PendingTable(Millis timeout) : timeout_(timeout) {}
+  // `slowTimeout` is for operations that wait for a store to take something. 0: no deadline.
+  PendingTable(Millis timeout, Millis slowTimeout) : timeouts_{timeout, slowTimeout} {}
 
   // Takes the request in and gives it an id.
-  uint64_t add(Pending request, Millis now);
+  uint64_t add(Pending request, Millis now, bool slow = false);
   Pending* find(uint64_t id);
   Pending* findUnique(uint64_t unique);
   // Removes it; false when it was answered before.
@@ -46,12 +48,12 @@ class PendingTable {
   size_t size() const { return requests_.size(); }
 
  private:
-  Millis timeout_;  // 0: no deadline
+  const Millis timeouts_[2];
   uint64_t lastId_ = 0;
   std::unordered_map<uint64_t, Pending> requests_;
   std::unordered_map<uint64_t, uint64_t> byUnique_;
-  // All requests have the same timeout, so the order of arrival is the order of deadlines.
-  std::deque<std::pair<Millis, uint64_t>> deadlines_;
+  // All requests of a kind have the same timeout, so the order of arrival is the order of deadlines.
+  std::deque<std::pair<Millis, uint64_t>> deadlines_[2];
 };
 
 }  // namespace imgfs::fuse

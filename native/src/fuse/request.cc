@@ -25,6 +25,14 @@ bool Request::takeString(std::string_view& out) {
   return true;
 }
 
+bool Request::takeBytes(size_t length, std::string_view& out) {
+  if (left_ < length) return false;
+  out = std::string_view(reinterpret_cast<const char*>(next_), length);
+  next_ += length;
+  left_ -= length;
+  return true;
+}
+
 bool isComponent(std::string_view name) {
   return !name.empty() && name.size() <= 255 && name.find('/') == std::string_view::npos;
 }

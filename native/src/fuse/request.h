@@ -30,6 +30,9 @@ class Request {
   // A NUL-terminated string; false when the NUL is missing.
   bool takeString(std::string_view& out);
 
+  // The rest, when it is at least `length` bytes long: data of a write.
+  bool takeBytes(size_t length, std::string_view& out);
+
   size_t left() const { return left_; }
 
  private:

@@ -78,6 +78,7 @@ bool Server::replyEntry(uint64_t id, const PackedEntry& entry) {
     Inode& inode = inodes_.put(entry.attributes, entry.attrTtl, nowMillis(), 1);
     inode.kernel += 1;
     inode.parent = request.nodeid;
+    afterChange(request);
   }
   EntryOut out = makeEntry(entry.attributes, entry.entryTtl, entry.attrTtl);
   if (send(request.unique, 0, &out, sizeof(out)) != 0) {
@@ -134,6 +135,7 @@ bool Server::replyAttributes(uint64_t id, const PackedEntry& entry) {
   {
     Lock lock(mutex_);
     if (!pending_.take(id, request)) return false;
+    afterChange(request);
   }
   if (entry.attributes.ino != request.nodeid) {  // the kernel would mark the inode bad for good
     send(request.unique, EIO);

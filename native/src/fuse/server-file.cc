@@ -51,15 +51,16 @@ void Server::open(Request& request) {
   }
   Job job;
   job.a = in.flags;
-  toScript(request, std::move(job), Pending{});
+  Pending pending;
+  pending.flags = in.flags;
+  toScript(request, std::move(job), std::move(pending));
 }
 
-// Sends the answer; takes the handle back when nobody waits for it. 0, or why it was not delivered.
-int Server::finishOpen(uint64_t unique, uint64_t fh, const Handle& handle, bool keepCache) {
+OpenOut Server::makeOpen(uint64_t fh, const Handle& handle, bool keepCache) {
   OpenOut out{};
   out.fh = fh;
   // FLUSH has nothing to do for a file that cannot be written.
-  out.openFlags = kOpenNoFlush;
+  if (!handle.writable) out.openFlags |= kOpenNoFlush;
   if (handle.mode == OpenMode::kDirect) out.openFlags |= kOpenDirectIo;
   // Together with passthrough the kernel refuses KEEP_CACHE (fs/fuse/iomode.c, FOPEN_PASSTHROUGH_MASK).
   if (handle.mode != OpenMode::kPassthrough && keepCache) out.openFlags |= kOpenKeepCache;
@@ -69,6 +70,12 @@ int Server::finishOpen(uint64_t unique, uint64_t fh, const Handle& handle, bool 
     out.backingId = opens_[handle.nodeid].backingId;
   }
   count(handle.mode == OpenMode::kPassthrough ? kPassthroughOpens : kCachedOpens);
+  return out;
+}
+
+// Sends the answer; takes the handle back when nobody waits for it. 0, or why it was not delivered.
+int Server::finishOpen(uint64_t unique, uint64_t fh, const Handle& handle, bool keepCache) {
+  OpenOut out = makeOpen(fh, handle, keepCache);
   int result = send(unique, 0, &out, sizeof(out));
   if (result != 0) {
     Lock lock(mutex_);
@@ -86,7 +93,10 @@ Delivery Server::replyOpen(uint64_t id, const OpenAnswer& answer) {
   {
     Lock lock(mutex_);
     if (!pending_.take(id, request)) return Delivery::kGone;
-    std::shared_ptr<Backing> backing = answer.fd < 0 ? nullptr : backingFor(request.nodeid, answer);
+    handle.writable = (request.flags & O_ACCMODE) != O_RDONLY;
+    // What is being written is read through JavaScript, which knows what was written.
+    bool backed = answer.fd >= 0 && !handle.writable;
+    std::shared_ptr<Backing> backing = backed ? backingFor(request.nodeid, answer) : nullptr;
     handle.nodeid = request.nodeid;
     handle.script = answer.script;
     handle.mode = chooseMode(request.nodeid, backing, answer.keepCache, answer.directIo);

@@ -20,7 +20,7 @@ namespace {
 //
 // ENOSYS is remembered by the kernel for the whole mount and then answered by itself: right for what the driver as a
 // whole lacks (access: the kernel then allows everything to who may enter; poll; statx falls back to getattr; lseek
-// falls back to "no holes"). Everything that writes is EROFS.
+// falls back to "no holes"). Files other than regular ones, and attributes of the caller's own, are never taken: EPERM.
 int errorFor(uint32_t opcode) {
   switch (opcode) {
     case kAccess:
@@ -34,24 +34,12 @@ int errorFor(uint32_t opcode) {
     case kSetlkw:
     case kSyncfs:
       return ENOSYS;
-    case kSetattr:
-    case kSymlink:
     case kMknod:
-    case kMkdir:
-    case kUnlink:
-    case kRmdir:
-    case kRename:
-    case kRename2:
-    case kLink:
-    case kWrite:
-    case kCreate:
     case kTmpfile:
     case kFallocate:
-    case kCopyFileRange:
-    case kCopyFileRange64:
     case kSetxattr:
     case kRemovexattr:
-      return EROFS;
+      return EPERM;
     default:
       return ENOSYS;
   }
@@ -64,7 +52,7 @@ Server::Server(const ServerConfig& config, Channel& channel, JobQueue& jobs)
       channel_(channel),
       jobs_(jobs),
       inodes_(config.maxListed),
-      pending_(config.operationTimeout) {}
+      pending_(config.operationTimeout, config.slowTimeout) {}
 
 Server::~Server() = default;
 
@@ -79,7 +67,7 @@ int Server::send(uint64_t unique, int error, const void* payload, size_t length)
   return result;
 }
 
-void Server::toScript(const Request& request, Job job, Pending pending) {
+void Server::toScript(const Request& request, Job job, Pending pending, bool slow) {
   const InHeader& header = request.header();
   pending.unique = header.unique;
   pending.nodeid = header.nodeid;
@@ -92,7 +80,7 @@ void Server::toScript(const Request& request, Job job, Pending pending) {
   job.pid = header.pid;
   count(kToScript);
   Lock lock(mutex_);
-  job.id = pending_.add(std::move(pending), nowMillis());
+  job.id = pending_.add(std::move(pending), nowMillis(), slow);
   jobs_.push(std::move(job));
 }
 
@@ -138,15 +126,29 @@ void Server::handle(const uint8_t* bytes, size_t length, Scratch& scratch) {
     case kOpen: return open(request);
     case kRead: return read(request, scratch);
     case kRelease: return release(request);
-    // Nothing here is written, so there is nothing to flush or to sync.
     case kFlush:
-    case kFsync:
+    case kFsync: return flushOrSync(request);
     case kFsyncdir:
     case kDestroy:
       send(header.unique, 0);
       return;
+    case kCreate:
+    case kWrite:
+    case kSetattr:
+    case kMkdir:
+    case kUnlink:
+    case kRmdir:
+    case kRename:
+    case kRename2:
+    case kSymlink:
+    case kLink:
+    case kCopyFileRange:
+    case kCopyFileRange64: return change(request);
     case kNotifyReply: return;
-    default: send(header.unique, errorFor(header.opcode));
+    default: {
+      int error = errorFor(header.opcode);
+      send(header.unique, error == EPERM && !config_.writable ? EROFS : error);
+    }
   }
 }
 
@@ -333,8 +335,9 @@ bool Server::replyError(uint64_t id, int error) {
   {
     Lock lock(mutex_);
     if (!pending_.take(id, request)) return false;
+    afterChange(request);
   }
-  send(request.unique, error > 0 && error < 512 ? error : EIO);
+  send(request.unique, error >= 0 && error < 512 ? error : EIO);
   return true;
 }
 

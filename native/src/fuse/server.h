@@ -37,6 +37,8 @@ class Channel {
 
 struct ServerConfig {
   Millis operationTimeout = 0;  // 0: none
+  Millis slowTimeout = 0;       // of operations that wait for a store to take something; 0: none
+  bool writable = false;        // JavaScript takes changes; otherwise all of them are EROFS
   uint32_t maxRead = 1048576;   // bytes: 256 pages, what the kernel allows at most by default
   bool passthrough = true;
   // Entries kept in complete listings. An entry costs about 350 bytes here with its inode: 90 MB at most.
@@ -112,6 +114,13 @@ class Server {
   // A fill is over. `useRead`: it cannot be kept on disk, ask for the bytes instead.
   void fillDone(uint64_t fillId, int error, bool useRead, bool complete, const std::vector<Range>& present);
 
+  // The answer to CREATE: `answer` without a backing file.
+  Delivery replyCreate(uint64_t id, const PackedEntry& entry, const OpenAnswer& answer);
+  // Bytes taken by WRITE or COPY_FILE_RANGE.
+  bool replyCount(uint64_t id, uint64_t bytes);
+  // Copies the data that came with a job, up to `length` bytes; how many it was.
+  size_t takePayload(uint64_t id, uint8_t* to, size_t length);
+
   void putAttributes(const PackedEntry& entry);
   void expireEntry(uint64_t parent);
   void expireAttributes(uint64_t ino);
@@ -143,6 +152,7 @@ class Server {
     std::shared_ptr<Backing> backing;
     // Directories.
     std::shared_ptr<Listing> listing;
+    bool writable = false;
     size_t hint = 0;         // where the last reader stopped in `listing`
     bool complete = false;   // what the listing lacks does not exist
   };
@@ -166,7 +176,7 @@ class Server {
   // server.cc
   void count(Counter which, uint64_t amount = 1) { counters_[which].fetch_add(amount, std::memory_order_relaxed); }
   int send(uint64_t unique, int error, const void* payload = nullptr, size_t length = 0);
-  void toScript(const Request& request, Job job, Pending pending);
+  void toScript(const Request& request, Job job, Pending pending, bool slow = false);
   void giveBack(Forgets& forgets);
   void init(Request& request);
   void forget(Request& request);
@@ -174,6 +184,13 @@ class Server {
   void interrupt(Request& request);
   void cancel(uint64_t id, int error);
   void statfs(Request& request);
+
+  // server-change.cc
+  void change(Request& request);
+  bool changeJob(Request& request, Job& job, Pending& pending);
+  bool handleJob(uint64_t fh, bool wantWritable, uint64_t& script);
+  void flushOrSync(Request& request);
+  void afterChange(const Pending& request);
 
   // server-entry.cc
   void lookup(Request& request);
@@ -207,6 +224,7 @@ class Server {
   void dropBackingId(uint64_t nodeid);
   void seal(const std::shared_ptr<Backing>& backing);
   void trimSealed(Millis now, size_t most);
+  OpenOut makeOpen(uint64_t fh, const Handle& handle, bool keepCache);
   int finishOpen(uint64_t unique, uint64_t fh, const Handle& handle, bool keepCache);
 
   const ServerConfig config_;

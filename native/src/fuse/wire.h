@@ -93,6 +93,17 @@ constexpr uint32_t kOpenCacheDir = 1u << 3;
 constexpr uint32_t kOpenNoFlush = 1u << 5;
 constexpr uint32_t kOpenPassthrough = 1u << 7;
 
+// Fields of SETATTR that are meant.
+constexpr uint32_t kSetMode = 1u << 0;
+constexpr uint32_t kSetUid = 1u << 1;
+constexpr uint32_t kSetGid = 1u << 2;
+constexpr uint32_t kSetSize = 1u << 3;
+constexpr uint32_t kSetAtime = 1u << 4;
+constexpr uint32_t kSetMtime = 1u << 5;
+constexpr uint32_t kSetFh = 1u << 6;
+constexpr uint32_t kSetAtimeNow = 1u << 7;
+constexpr uint32_t kSetMtimeNow = 1u << 8;
+
 constexpr int32_t kNotifyInvalInode = 2;
 constexpr int32_t kNotifyInvalEntry = 3;
 constexpr uint32_t kExpireOnly = 1u << 0;
@@ -159,6 +170,51 @@ struct GetxattrOut {
 struct InterruptIn {
   uint64_t unique;
 };
+struct CreateIn {
+  uint32_t flags, mode, umask, openFlags;
+};
+struct MkdirIn {
+  uint32_t mode, umask;
+};
+struct RenameIn {
+  uint64_t newdir;
+};
+struct Rename2In {
+  uint64_t newdir;
+  uint32_t flags, padding;
+};
+struct LinkIn {
+  uint64_t oldnodeid;
+};
+struct WriteIn {
+  uint64_t fh, offset;
+  uint32_t size, writeFlags;
+  uint64_t lockOwner;
+  uint32_t flags, padding;
+};
+struct WriteOut {
+  uint32_t size, padding;
+};
+struct SetattrIn {
+  uint32_t valid, padding;
+  uint64_t fh, size, lockOwner, atime, mtime, ctime;
+  uint32_t atimeNsec, mtimeNsec, ctimeNsec, mode, unused4, uid, gid, unused5;
+};
+struct FlushIn {
+  uint64_t fh;
+  uint32_t unused, padding;
+  uint64_t lockOwner;
+};
+struct FsyncIn {
+  uint64_t fh;
+  uint32_t fsyncFlags, padding;
+};
+struct CopyFileRangeIn {
+  uint64_t fhIn, offIn, nodeidOut, fhOut, offOut, len, flags;
+};
+struct CopyFileRangeOut {
+  uint64_t bytesCopied;
+};
 struct StatfsOut {
   uint64_t blocks, bfree, bavail, files, ffree;
   uint32_t bsize, namelen, frsize, padding, spare[6];
@@ -196,6 +252,7 @@ static_assert(sizeof(InHeader) == 40 && sizeof(OutHeader) == 16, "kernel headers
 static_assert(sizeof(WireAttr) == 88 && sizeof(EntryOut) == 128 && sizeof(AttrOut) == 104, "attributes");
 static_assert(sizeof(InitOut) == 64 && sizeof(ReadIn) == 40 && sizeof(OpenOut) == 16, "requests");
 static_assert(sizeof(StatfsOut) == 80 && sizeof(Dirent) == 24 && sizeof(BackingMap) == 16, "others");
+static_assert(sizeof(SetattrIn) == 88 && sizeof(WriteIn) == 40 && sizeof(CopyFileRangeIn) == 56, "changes");
 
 // ioctl numbers of the device: _IOW(229, 1, BackingMap) and _IOW(229, 2, uint32_t).
 constexpr unsigned long kIocBackingOpen = 0x4010e501ul;

@@ -41,6 +41,8 @@ export interface AddonSessionOptions {
   readonly fd: number;
   readonly readers: number;
   readonly operationTimeoutMs: number;
+  /** Of operations that wait for a store to take something: flush, fsync, copy_file_range. */
+  readonly slowTimeoutMs: number;
   readonly maxRead: number;
   readonly passthrough: boolean;
   /** False: everything that changes something is answered EROFS without asking. */
@@ -80,6 +82,12 @@ export interface AddonSession {
   ): number;
   replyOpendir(id: number, handle: number, flags: number): boolean;
   replyReaddir(id: number, page: Uint8Array, length: number, end: boolean): boolean;
+  /** The entry is packed; flags as in `replyOpen`. */
+  replyCreate(id: number, handle: number, flags: number): number;
+  /** Bytes taken by WRITE or COPY_FILE_RANGE. */
+  replyCount(id: number, bytes: number): boolean;
+  /** The data that came with a job, once; how many bytes it was. */
+  takePayload(id: number, buffer: Uint8Array): number;
   fillDone(fillId: number, errno: number, flags: number, present: Float64Array): void;
   putAttributes(): void;
   /** `name` is a string of bytes (latin1). */

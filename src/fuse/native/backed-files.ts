@@ -51,6 +51,11 @@ export class BackedFiles {
     }
   }
 
+  /** Remember a handle that JavaScript serves alone. */
+  add(handle: FileHandle): void {
+    this.#open.set(handle, { backing: undefined, toldAt: 0 });
+  }
+
   release(handle: FileHandle): void {
     this.#open.delete(handle);
     this.#fileSystem.release(handle).catch((error: unknown) => this.#report('release', error));

@@ -4,18 +4,17 @@
  */
 import { errnoNumber, errnoOf } from '../../errors/errno.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
-import type { FileHandle, FileSystem, Inode } from '../../vfs/file-system.js';
+import { isWritable, type FileHandle, type FileSystem, type Inode } from '../../vfs/file-system.js';
 import { nameToBytes } from '../../vfs/name.js';
 import type { MountOptions } from '../driver.js';
 import { batchNameBytes, batchWords, openFlags, type AddonSession } from './addon-fuse.js';
 import { BackedFiles } from './backed-files.js';
-import { Job, jobKind } from './job.js';
+import { changeHandlers } from './changes.js';
+import { Job, jobKind, type JobHandler } from './job.js';
 import { EntryPacker } from './packed-entry.js';
 
 /** Entries of one readdir: about 2 ms of JavaScript, and ten replies of the kernel's usual 32 KiB. */
 const entriesPerPage = 1024;
-
-export type JobHandler = (job: Job) => Promise<void> | void;
 
 export interface Ready {
   /** FUSE protocol 7.minor spoken on this mount. */
@@ -49,7 +48,9 @@ export class Dispatcher {
     this.#fileSystem = fileSystem;
     this.#options = options;
     this.#files = new BackedFiles(fileSystem, (operation, error) => this.report(operation, error));
+    const writes = isWritable(fileSystem) && !options.readOnly;
     this.#handlers = new Map<number, JobHandler>([
+      ...(writes ? changeHandlers(fileSystem, () => this.#reply, this.packed, this.#files) : []),
       [jobKind.lookup, (job) => this.#lookup(job)],
       [jobKind.getattr, (job) => this.#getattr(job)],
       [jobKind.readlink, (job) => this.#readlink(job)],

@@ -21,6 +21,12 @@ const maxReadBytes = 1_048_576;
 /** More readers than that were not faster (0.25 against 0.30 of ext4 with four on two cores). */
 const maxReaders = 4;
 
+/**
+ * Operations that wait until a store has something (close, fsync, a copy inside a registry) may take so many times
+ * longer than others: a registry that verifies a blob of 10 GB at 100 MB/s needs 100 s to answer the last PUT.
+ */
+const slowFactor = 10;
+
 /** The root's attributes are wanted before the first request; without them JavaScript is asked, as for any inode. */
 const rootTimeoutMs = 2_000;
 
@@ -145,6 +151,7 @@ async function mount(
     fd,
     readers: Math.min(maxReaders, Math.max(2, availableParallelism())),
     operationTimeoutMs: options.operationTimeoutMs,
+    slowTimeoutMs: options.operationTimeoutMs * slowFactor,
     maxRead: maxReadBytes,
     passthrough: true,
     writable: !options.readOnly && isWritable(fileSystem),

@@ -8,16 +8,30 @@ export const jobKind = {
   lookup: 1,
   forget: 2,
   getattr: 3,
+  setattr: 4,
   readlink: 5,
+  symlink: 6,
+  mkdir: 9,
+  unlink: 10,
+  rmdir: 11,
+  rename: 12,
+  link: 13,
   open: 14,
   read: 15,
+  write: 16,
   statfs: 17,
   release: 18,
+  fsync: 20,
   getxattr: 22,
   listxattr: 23,
+  flush: 25,
   opendir: 27,
   readdir: 28,
   releasedir: 29,
+  create: 35,
+  rename2: 45,
+  copyFileRange: 47,
+  copyFileRange64: 53,
   fill: 1000,
   abort: 1001,
   ready: 1002,
@@ -81,3 +95,6 @@ export class Job implements Caller {
     this.#controller?.abort(this.#reason);
   }
 }
+
+/** Answers a job through the addon, or throws. */
+export type JobHandler = (job: Job) => Promise<void>;

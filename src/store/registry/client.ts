@@ -1,30 +1,24 @@
 /**
- * Requests to one registry: endpoints in order, authentication, redirects, pacing, retries. What is asked is the
- * business of the files beside this one; here is only how it is asked.
+ * Requests to one registry: endpoints in order, pacing, retries. What is asked is the business of the files beside
+ * this one; here is only how often, how fast and of whom.
  */
 import { setMaxListeners } from 'node:events';
-import { LRUCache } from 'lru-cache';
-import { ImgfsError, isImgfsError, toImgfsError, type ErrorContext } from '../../errors/imgfs-error.js';
+import { ImgfsError, isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import { createLogger } from '../../observe/log.js';
 import type { CallOptions } from '../store.js';
-import { Authorizer } from './auth/authorizer.js';
-import { catalogScope, repositoryScope, type Access } from './auth/scope.js';
-import { fetchToken } from './auth/fetch-token.js';
-import { isTrustedHost } from './auth/realm.js';
+import { remainingMs, type Call, type Limits, type Reply } from './call.js';
 import type { CredentialSource } from './credential.js';
 import type { Endpoint, EndpointCapability, EndpointResolver } from './endpoint.js';
-import { reachOfHost, type Reach } from './http/address.js';
-import { Agents } from './http/agents.js';
-import { isClientCertificateRefused, isNotTls } from './http/connection-error.js';
-import { exchange, type Answer, type ExchangeRequest, type Method } from './http/exchange.js';
-import { headerValue } from './http/headers.js';
+import type { Answer } from './http/exchange.js';
 import { Pacer, type Slot } from './http/pacer.js';
-import { discardBody } from './http/read-body.js';
-import { follow, isRedirect, type Followed, type Hop } from './http/redirect.js';
 import { RetryBudget, withRetries } from './http/retry.js';
 import { errorFromAnswer } from './http/spec-error.js';
 import { Warnings } from './http/warnings.js';
 import type { RegistryOptions } from './options.js';
+import { Requester } from './requester.js';
+import { Wire } from './wire.js';
+
+export type { Call, Reply } from './call.js';
 
 const log = createLogger('store');
 
@@ -33,52 +27,6 @@ export interface RegistryDeps {
   readonly credentials: CredentialSource;
 }
 
-/** One request, as the protocol's files ask for it. */
-export interface Call extends CallOptions {
-  /** Verb phrase for messages: `fetch blob`. */
-  readonly operation: string;
-  readonly method: Method;
-  /** As our own user names it; undefined for what belongs to the whole registry. */
-  readonly repository: string | undefined;
-  /** Behind the repository (behind `/v2` without one), with a leading slash: `/tags/list?n=100`. */
-  readonly path: string;
-  /** A URL given by this registry (upload location, next page), checked by the caller; instead of `path`. */
-  readonly url?: URL;
-  readonly capability: EndpointCapability;
-  readonly access: Access | 'catalog' | 'none';
-  /** Repository, as our user names it, from which a blob is to be mounted: one more scope. */
-  readonly mountFrom?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
-  /** Statuses that are answers; all others are thrown as errors. */
-  readonly expect: readonly number[];
-  /** May be sent twice. Default: all but PATCH. */
-  readonly idempotent?: boolean;
-  /** Default: the store's `responseTimeoutMs`. */
-  readonly responseTimeoutMs?: number;
-  readonly context?: ErrorContext;
-  /** Next step for the message, where the call knows better than the status does. */
-  readonly hint?: string;
-  /** Names what a redirect leads to: the target is asked directly next time. */
-  readonly redirectKey?: string;
-}
-
-/** The part of a call that makes one request. */
-type Request = Pick<Call, 'operation' | 'method' | 'path'> &
-  Partial<Pick<Call, 'url' | 'headers' | 'body' | 'context' | 'redirectKey' | 'responseTimeoutMs'>>;
-
-export interface Reply extends Answer {
-  readonly endpoint: Endpoint;
-  /** Answered by a host that the registry sent us to. */
-  readonly foreign: boolean;
-  /** How many attempts went before. */
-  readonly retried: number;
-}
-
-/** Signed URLs live 5 to 20 min; a dead one costs a round trip. */
-const redirectTtlMs = 4 * 60_000;
-/** Blobs of a few images at a time. */
-const maxRedirects = 2048;
 /** How long a mirror that cannot be reached is left alone. */
 const mirrorRestMs = 30_000;
 /** A host's `Retry-After` holds up all requests to it, but not beyond what a waiting user bears. */
@@ -87,26 +35,30 @@ const maxDeferMs = 60_000;
 export class RegistryClient {
   readonly registry: string;
   readonly options: RegistryOptions;
-  readonly #deps: RegistryDeps;
-  readonly #agents: Agents;
-  readonly #authorizers = new Map<string, Authorizer>();
+  readonly #endpoints: EndpointResolver;
+  readonly #wire: Wire;
+  readonly #requester: Requester;
   readonly #pacers = new Map<string, Pacer>();
   readonly #budget = new RetryBudget();
   readonly #warnings = new Warnings();
-  readonly #redirects = new LRUCache<string, string>({ max: maxRedirects, ttl: redirectTtlMs });
-  /** Origins that speak plain http though configured as https (`allowHttpFallback`). */
-  readonly #plainOrigins = new Map<string, string>();
   readonly #restingMirrors = new Map<string, number>();
-  readonly #reaches = new Map<string, Promise<Reach>>();
   readonly #closing = new AbortController();
 
   constructor(registry: string, deps: RegistryDeps, options: RegistryOptions) {
     this.registry = registry;
     this.options = options;
-    this.#deps = deps;
-    this.#agents = new Agents(options, (url) => deps.endpoints.proxyFor(url));
-    // Every request under way listens to it: many listeners are no leak.
+    this.#endpoints = deps.endpoints;
+    // Every request under way listens to it.
     setMaxListeners(0, this.#closing.signal);
+    this.#wire = new Wire(registry, options, (url) => deps.endpoints.proxyFor(url));
+    this.#requester = new Requester({
+      wire: this.#wire,
+      options,
+      credentials: deps.credentials,
+      nameAt: (endpoint, repository) => this.nameAt(endpoint, repository),
+      retrying: (attempt) => this.#retryingToken(attempt),
+      closing: this.#closing.signal,
+    });
   }
 
   /** Endpoints for a repository that can do `capability`, in order. @throws ImgfsError `unsupported` for none. */
@@ -114,19 +66,23 @@ export class RegistryClient {
     repository: string | undefined,
     capability: EndpointCapability,
   ): Promise<readonly Endpoint[]> {
-    const all = await this.#deps.endpoints.endpoints(this.registry, repository ?? '');
+    const all = await this.#endpoints.endpoints(this.registry, repository ?? '');
     const able = all.filter((endpoint) => endpoint.capabilities.has(capability));
-    if (able.length === 0) {
-      throw new ImgfsError(
-        'unsupported',
-        `${this.registry}: no endpoint is configured that can ${capability}`,
-        {
-          host: this.registry,
-          hint: 'check the capabilities in hosts.toml',
-        },
-      );
-    }
-    return able;
+    if (able.length > 0) return able;
+    const text = `${this.registry}: no endpoint is configured that can ${capability}`;
+    const hint = 'check the capabilities in hosts.toml';
+    throw new ImgfsError('unsupported', text, { host: this.registry, hint });
+  }
+
+  /** What `repository` is called at an endpoint. */
+  async nameAt(endpoint: Endpoint, repository: string): Promise<string> {
+    const there = (await this.endpoints(repository, 'push')).find(({ origin }) => origin === endpoint.origin);
+    return there?.repository ?? repository;
+  }
+
+  /** URL of something in a repository at an endpoint. */
+  urlOf(endpoint: Endpoint, path: string): URL {
+    return this.#wire.urlOf(endpoint, path);
   }
 
   /**
@@ -135,11 +91,10 @@ export class RegistryClient {
    */
   async send(call: Call): Promise<Reply> {
     const able = await this.endpoints(call.repository, call.capability);
+    const [first] = able;
     const origin = able.find(({ isOrigin }) => isOrigin);
-    if (call.capability === 'push' || call.repository === undefined) {
-      const only = call.repository === undefined ? (origin ?? able[0]) : able[0];
-      return this.sendTo(only as Endpoint, call);
-    }
+    if (call.repository === undefined) return this.sendTo(origin ?? (first as Endpoint), call);
+    if (call.capability === 'push') return this.sendTo(first as Endpoint, call);
     const failures: { error: ImgfsError; endpoint: Endpoint }[] = [];
     for (const endpoint of this.#awake(able)) {
       try {
@@ -160,17 +115,15 @@ export class RegistryClient {
 
   /** Ask one endpoint, with retries. */
   async sendTo(endpoint: Endpoint, call: Call): Promise<Reply> {
-    const { signal, release } = this.#signalFor(call);
-    const deadlineAt = Date.now() + Math.max(this.options.callTimeoutMs, call.responseTimeoutMs ?? 0);
+    const { limits, release } = this.#limitsFor(call);
     // Behind a mirror there is another place to ask: go there soon.
     const retries = endpoint.isOrigin ? this.options.retries : Math.min(this.options.retries, 1);
     try {
-      const reply = await withRetries((count) => this.#attempt(endpoint, call, count, deadlineAt, signal), {
+      const reply = await withRetries((count) => this.#attempt(endpoint, call, count, limits), {
         limits: { ...this.options, retries },
         budget: this.#budget,
         idempotent: call.idempotent ?? call.method !== 'PATCH',
-        deadlineAt,
-        signal,
+        ...limits,
       });
       reply.body.whenSettled(release);
       return reply;
@@ -186,62 +139,48 @@ export class RegistryClient {
    */
   async sendAbroad(text: string, call: Call): Promise<Reply | undefined> {
     const endpoint = (await this.endpoints(call.repository, call.capability)).at(-1);
-    if (endpoint === undefined || !URL.canParse(text)) return undefined;
-    const url = new URL(text);
-    const allowed =
-      url.protocol === 'https:' || (url.protocol === 'http:' && endpoint.origin.startsWith('http:'));
-    if (!allowed || url.username !== '' || url.password !== '') return undefined;
-    const { signal, release } = this.#signalFor(call);
-    const slot = await this.#pacer(endpoint).acquire('interactive', this.options.callTimeoutMs, signal);
+    const url = endpoint === undefined ? undefined : foreignUrl(text, endpoint);
+    if (endpoint === undefined || url === undefined) return undefined;
+    const { limits, release } = this.#limitsFor(call);
     let reply: Reply | undefined;
+    let slot: Slot | undefined;
     try {
-      const headers = { ...this.#baseHeaders(), ...call.headers };
-      const hop = this.#hop(endpoint, call, Date.now() + this.options.callTimeoutMs, signal);
-      const { answer } = await follow(url, headers, true, hop);
-      if (call.expect.includes(answer.status)) reply = { ...answer, endpoint, foreign: true, retried: 0 };
-      else answer.body.cancel();
+      slot = await this.#slot(endpoint, call, limits);
+      const answer = await this.#requester.sendAbroad(endpoint, url, call, limits);
+      if (!call.expect.includes(answer.status)) {
+        answer.body.cancel();
+        return undefined;
+      }
+      reply = { ...answer, endpoint, foreign: true, retried: 0 };
+      holdSlot(reply, slot);
+      reply.body.whenSettled(release);
+      return reply;
     } catch (error) {
       if (isImgfsError(error, 'interrupted')) throw error;
       log.debug('foreign layer not found', { host: url.host, error: toImgfsError(error).message });
+      return undefined;
     } finally {
       if (reply === undefined) {
-        slot.release();
+        slot?.release();
         release();
-      } else {
-        holdSlot(reply, slot);
-        reply.body.whenSettled(release);
       }
     }
-    return reply;
-  }
-
-  /** Base URL of a repository (of the API without one) at an endpoint. */
-  baseUrl(endpoint: Endpoint, path: string): URL {
-    const origin = this.#plainOrigins.get(endpoint.origin) ?? endpoint.origin;
-    const repository = endpoint.repository === '' ? '' : `/${endpoint.repository}`;
-    const url = new URL(`${origin}${endpoint.apiPath}${repository}${path}`);
-    if (endpoint.namespaceQuery) url.searchParams.set('ns', this.registry);
-    return url;
-  }
-
-  /** Reach of the registry itself, which bounds where it may send us. */
-  reach(endpoint: Endpoint): Promise<Reach> {
-    const { hostname } = new URL(endpoint.origin);
-    const known = this.#reaches.get(hostname) ?? reachOfHost(hostname);
-    this.#reaches.set(hostname, known);
-    return known;
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#agents.close();
+    await this.#wire.close();
   }
 
-  /** The caller's signal and our own end, in one; `release` so that a long-lived signal keeps no listeners. */
-  #signalFor(call: CallOptions): { signal: AbortSignal; release: () => void } {
+  /**
+   * Deadline of a call, and the caller's signal and our own end in one; `release` so that a long-lived signal keeps
+   * no listeners.
+   */
+  #limitsFor(call: Call): { limits: Limits; release: () => void } {
+    const deadlineAt = Date.now() + Math.max(this.options.callTimeoutMs, call.responseTimeoutMs ?? 0);
     const closing = this.#closing.signal;
     const given = call.signal;
-    if (given === undefined) return { signal: closing, release: () => undefined };
+    if (given === undefined) return { limits: { deadlineAt, signal: closing }, release: () => undefined };
     const both = new AbortController();
     const abort = (): void => both.abort();
     if (given.aborted || closing.aborted) abort();
@@ -251,22 +190,24 @@ export class RegistryClient {
       given.removeEventListener('abort', abort);
       closing.removeEventListener('abort', abort);
     };
-    return { signal: both.signal, release };
+    return { limits: { deadlineAt, signal: both.signal }, release };
   }
 
-  async #attempt(
-    endpoint: Endpoint,
-    call: Call,
-    count: number,
-    deadlineAt: number,
-    signal: AbortSignal,
-  ): Promise<Reply> {
-    const pacer = this.#pacer(endpoint);
-    this.#checkDeferred(endpoint, pacer, call);
-    const slot = await pacer.acquire(call.priority ?? 'interactive', remaining(deadlineAt), signal);
+  #retryingToken<T>(attempt: () => Promise<T>): Promise<T> {
+    return withRetries(attempt, {
+      limits: this.options,
+      budget: this.#budget,
+      idempotent: true,
+      deadlineAt: Date.now() + this.options.callTimeoutMs / 2,
+      signal: this.#closing.signal,
+    });
+  }
+
+  async #attempt(endpoint: Endpoint, call: Call, count: number, limits: Limits): Promise<Reply> {
+    const slot = await this.#slot(endpoint, call, limits);
     let reply: Reply | undefined;
     try {
-      const { answer, foreign } = await this.#authorized(endpoint, call, deadlineAt, signal);
+      const { answer, foreign } = await this.#requester.send(endpoint, call, limits);
       this.#warnings.note(answer.headers, answer.url.host);
       if (!call.expect.includes(answer.status)) throw await this.#refused(endpoint, call, answer, foreign);
       reply = { ...answer, endpoint, foreign, retried: count };
@@ -277,10 +218,17 @@ export class RegistryClient {
     }
   }
 
-  /** A host that asked for more patience than this call has gets no request at all. */
-  #checkDeferred(endpoint: Endpoint, pacer: Pacer, call: Call): void {
-    if (pacer.delayMs <= this.options.callTimeoutMs / 2) return;
-    const host = new URL(endpoint.origin).host;
+  /** A slot at the endpoint; a host that asked for more patience than this call has gets no request at all. */
+  #slot(
+    endpoint: Endpoint,
+    call: CallOptions & Pick<Call, 'operation' | 'context'>,
+    limits: Limits,
+  ): Promise<Slot> {
+    const pacer = this.#pacer(endpoint);
+    if (pacer.delayMs <= this.options.callTimeoutMs / 2) {
+      return pacer.acquire(call.priority ?? 'interactive', remainingMs(limits), limits.signal);
+    }
+    const { host } = new URL(endpoint.origin);
     throw new ImgfsError('rate-limited', `${call.operation} from ${host}: the registry wants a pause`, {
       ...call.context,
       host,
@@ -307,7 +255,7 @@ export class RegistryClient {
   }
 
   #explainUnauthorized(endpoint: Endpoint, error: ImgfsError): ImgfsError {
-    const origin = this.#authorizer(endpoint).credentialOrigin;
+    const origin = this.#requester.authorizer(endpoint).credentialOrigin;
     const tried =
       origin === undefined ? 'no credential is known' : `the credential from ${origin} was refused`;
     return new ImgfsError('unauthorized', `${error.message}: ${tried}`, {
@@ -317,215 +265,10 @@ export class RegistryClient {
     });
   }
 
-  /** One attempt with its authentication: at most three requests to the registry. */
-  async #authorized(
-    endpoint: Endpoint,
-    call: Call,
-    deadlineAt: number,
-    signal: AbortSignal,
-  ): Promise<Followed> {
-    const authorizer = this.#authorizer(endpoint);
-    const scopes = await this.#scopes(endpoint, call);
-    const repository = call.repository === undefined ? undefined : endpoint.repository;
-    let header = await unlessAborted(authorizer.header(repository, scopes), signal);
-    let followed = await this.#followed(endpoint, call, header, deadlineAt, signal);
-    // Twice: an expired token first, then one whose scope does not do.
-    for (let round = 0; round < 2 && needsAuthorization(followed); round += 1) {
-      const challenger = await this.#challenger(endpoint, followed.answer, deadlineAt, signal);
-      const next = await unlessAborted(
-        authorizer.renew(challenger.headers, challenger.url, header, repository, scopes),
-        signal,
-      );
-      if (next === undefined) break;
-      await discardBody(followed.answer.body);
-      header = next;
-      followed = await this.#followed(endpoint, call, header, deadlineAt, signal);
-    }
-    return followed;
-  }
-
-  /** The answer whose challenges count: `/v2/` is asked where a 401 names none (gcr.io). */
-  async #challenger(
-    endpoint: Endpoint,
-    answer: Answer,
-    deadlineAt: number,
-    signal: AbortSignal,
-  ): Promise<Answer> {
-    if (answer.headers['www-authenticate'] !== undefined) return answer;
-    const ping = this.baseUrl({ ...endpoint, repository: '' }, '/');
-    const { answer: pong } = await this.#followed(
-      endpoint,
-      { operation: 'log in', method: 'GET', url: ping, path: '/' },
-      undefined,
-      deadlineAt,
-      signal,
-    );
-    await discardBody(pong.body);
-    return pong;
-  }
-
-  async #scopes(endpoint: Endpoint, call: Call): Promise<readonly string[]> {
-    if (call.access === 'none') return [];
-    if (call.access === 'catalog') return [catalogScope];
-    if (call.repository === undefined) return [];
-    const scopes = [repositoryScope(endpoint.repository, call.access)];
-    if (call.mountFrom !== undefined) {
-      const other = (await this.endpoints(call.mountFrom, 'push')).find(
-        ({ origin }) => origin === endpoint.origin,
-      );
-      scopes.push(repositoryScope(other?.repository ?? call.mountFrom, 'pull'));
-    }
-    return scopes;
-  }
-
-  /** One request with its redirects; a remembered target is tried first. */
-  async #followed(
-    endpoint: Endpoint,
-    call: Request,
-    authorization: string | undefined,
-    deadlineAt: number,
-    signal: AbortSignal,
-  ): Promise<Followed> {
-    const base = { ...this.#baseHeaders(), ...call.headers };
-    const hop = this.#hop(endpoint, call, deadlineAt, signal);
-    const key =
-      call.redirectKey === undefined ? undefined : `${endpoint.origin} ${call.method} ${call.redirectKey}`;
-    const direct = await this.#direct(key, base, hop);
-    if (direct !== undefined) return direct;
-    const headers = {
-      ...base,
-      ...lowerCased(endpoint.headers),
-      ...(authorization === undefined ? {} : { authorization }),
-    };
-    const url = call.url ?? this.baseUrl(endpoint, call.path);
-    if (url.origin !== this.baseUrl(endpoint, '/').origin) {
-      throw new ImgfsError(
-        'internal',
-        `${call.operation}: credentials of ${endpoint.origin} were meant for ${url.host}`,
-      );
-    }
-    if (call.method !== 'GET' && call.method !== 'HEAD') {
-      const answer = await hop(url, headers, false);
-      if (!isRedirect(answer.status)) return { answer, foreign: false };
-      answer.body.cancel();
-      throw new ImgfsError('protocol', `${call.operation}: ${url.host} redirects a ${call.method} request`, {
-        ...answer.context,
-        hint: 'write to the address it redirects to, or correct the proxy in front of it',
-      });
-    }
-    const followed = await follow(url, headers, false, hop);
-    if (key !== undefined && followed.foreign && followed.answer.status < 300) {
-      this.#redirects.set(key, followed.answer.url.href);
-    }
-    return followed;
-  }
-
-  #baseHeaders(): Record<string, string> {
-    return { 'user-agent': this.options.userAgent, 'accept-encoding': 'identity' };
-  }
-
-  /** How one request of a call is sent. */
-  #hop(endpoint: Endpoint, call: Request, deadlineAt: number, signal: AbortSignal): Hop {
-    return (url, headers, foreign) =>
-      this.#exchange(endpoint, foreign, {
-        method: call.method,
-        url,
-        headers,
-        context: { operation: call.operation, ...call.context },
-        timeoutMs: Math.min(call.responseTimeoutMs ?? this.options.responseTimeoutMs, remaining(deadlineAt)),
-        stall: { windowMs: this.options.stallWindowMs, minBytesPerSecond: this.options.minBytesPerSecond },
-        signal,
-        ...(call.body === undefined ? {} : { body: call.body }),
-      });
-  }
-
-  async #direct(
-    key: string | undefined,
-    headers: Readonly<Record<string, string>>,
-    hop: Hop,
-  ): Promise<Followed | undefined> {
-    const target = key === undefined ? undefined : this.#redirects.get(key);
-    if (key === undefined || target === undefined) return undefined;
-    try {
-      const followed = await follow(new URL(target), headers, true, hop);
-      if (followed.answer.status < 300 || followed.answer.status === 416) return followed;
-      followed.answer.body.cancel();
-    } catch (error) {
-      if (isImgfsError(error, 'interrupted')) throw error;
-    }
-    // Expired (400, 401, 403) or gone: the registry will name a new one.
-    this.#redirects.delete(key);
-    return undefined;
-  }
-
-  async #exchange(endpoint: Endpoint, foreign: boolean, request: ExchangeRequest): Promise<Answer> {
-    const checked = foreign && !isTrustedHost(request.url, this.options.trustedHosts);
-    const route = {
-      url: request.url,
-      endpoint,
-      ...(checked ? { foreignReach: await this.reach(endpoint) } : {}),
-    };
-    try {
-      return await exchange(this.#agents.dispatcherFor(route), request);
-    } catch (thrown) {
-      const error = toImgfsError(thrown);
-      if (foreign) throw error;
-      if (isClientCertificateRefused(error.cause) && this.#agents.nextClientPair(endpoint)) {
-        return this.#exchange(endpoint, foreign, request);
-      }
-      const plain = plainUrl(endpoint, request.url, error);
-      if (plain === undefined) throw error;
-      const sent = { ...request, url: plain };
-      const answer = await exchange(this.#agents.dispatcherFor({ ...route, url: plain }), sent);
-      log.debug('https cannot be spoken there, going on with http', { host: plain.host });
-      this.#plainOrigins.set(endpoint.origin, plain.origin);
-      return answer;
-    }
-  }
-
   #pacer(endpoint: Endpoint): Pacer {
     const known = this.#pacers.get(endpoint.origin) ?? new Pacer(this.options);
     this.#pacers.set(endpoint.origin, known);
     return known;
-  }
-
-  #authorizer(endpoint: Endpoint): Authorizer {
-    const key = `${endpoint.origin} ${endpoint.credentialHost}`;
-    let authorizer = this.#authorizers.get(key);
-    if (authorizer === undefined) {
-      authorizer = new Authorizer({
-        endpoint,
-        credentials: this.#deps.credentials,
-        trustedHosts: this.options.trustedHosts,
-        fetchToken: (request) =>
-          withRetries(
-            () =>
-              fetchToken(request, {
-                userAgent: this.options.userAgent,
-                responseTimeoutMs: this.options.responseTimeoutMs,
-                registryHost: endpoint.credentialHost,
-                send: (sent) =>
-                  this.#exchange(endpoint, !request.realm.sameOrigin, {
-                    ...sent,
-                    stall: {
-                      windowMs: this.options.stallWindowMs,
-                      minBytesPerSecond: this.options.minBytesPerSecond,
-                    },
-                    signal: this.#closing.signal,
-                  }),
-              }),
-            {
-              limits: this.options,
-              budget: this.#budget,
-              idempotent: true,
-              deadlineAt: Date.now() + this.options.callTimeoutMs / 2,
-              signal: this.#closing.signal,
-            },
-          ),
-      });
-      this.#authorizers.set(key, authorizer);
-    }
-    return authorizer;
   }
 
   /** Endpoints without the mirrors that could not be reached a moment ago; all of them when none is left. */
@@ -539,56 +282,28 @@ export class RegistryClient {
 
   #noteFailure(endpoint: Endpoint, error: ImgfsError, call: Call): void {
     if (endpoint.isOrigin) return;
-    log.debug('mirror failed', { mirror: endpoint.origin, operation: call.operation, error: error.message });
+    log.debug('mirror failed', {
+      mirror: endpoint.origin,
+      operation: call.operation,
+      error: error.message,
+    });
     if (error.code === 'unavailable' || error.code === 'timeout') {
       this.#restingMirrors.set(endpoint.origin, Date.now() + mirrorRestMs);
     }
   }
 }
 
-/** Milliseconds left, at least one: an attempt that has none fails as a timeout, not as an odd argument. */
-function remaining(deadlineAt: number): number {
-  return Math.max(deadlineAt - Date.now(), 1);
-}
-
-function lowerCased(headers: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
-}
-
-/** The plain URL to try where https cannot be spoken and configuration allows http. */
-function plainUrl(endpoint: Endpoint, url: URL, error: ImgfsError): URL | undefined {
-  if (!endpoint.allowHttpFallback || url.origin !== endpoint.origin || url.protocol !== 'https:')
-    return undefined;
-  if (!isNotTls(error.cause)) return undefined;
-  const plain = new URL(url);
-  plain.protocol = 'http:';
-  return plain;
-}
-
-/** True for an answer of the registry itself that asks for credentials, or for better ones. */
-function needsAuthorization({ answer, foreign }: Followed): boolean {
-  if (foreign) return false;
-  if (answer.status === 401) return true;
-  return (
-    answer.status === 403 && /insufficient_scope/i.test(headerValue(answer.headers, 'www-authenticate') ?? '')
-  );
+/** A URL of an image that may be asked at all: https, or http where the registry itself is reached so. */
+function foreignUrl(text: string, endpoint: Endpoint): URL | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const url = new URL(text);
+  const allowed =
+    url.protocol === 'https:' || (url.protocol === 'http:' && endpoint.origin.startsWith('http:'));
+  return allowed && url.username === '' && url.password === '' ? url : undefined;
 }
 
 /** The slot goes back when the body is at its end, and is lent while the consumer holds the body up. */
 function holdSlot(reply: Reply, slot: Slot): void {
   reply.body.onHold = (held) => (held ? slot.lend() : slot.takeBack());
   reply.body.whenSettled(() => slot.release());
-}
-
-/** Wait for something shared (a token) without giving it up for the others. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  if (signal.aborted) {
-    promise.catch(() => undefined);
-    return Promise.reject(new ImgfsError('interrupted', 'the caller gave up while logging in'));
-  }
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(new ImgfsError('interrupted', 'the caller gave up while logging in'));
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

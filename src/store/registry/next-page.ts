@@ -11,7 +11,7 @@ import { nextLink } from './http/link.js';
 export function nextPage(client: RegistryClient, reply: Reply): URL | undefined {
   const link = nextLink(headerValues(reply.headers, 'link'));
   if (link === undefined || link === '') return undefined;
-  const base = client.baseUrl(reply.endpoint, '/');
+  const base = client.urlOf(reply.endpoint, '/');
   const url = URL.canParse(link, reply.url.href) ? new URL(link, reply.url) : undefined;
   if (url?.hostname !== base.hostname) {
     const { operation = 'list', host } = reply.context;

@@ -46,7 +46,8 @@ export class Authorizer {
   readonly #deps: AuthorizerDeps;
   readonly #tokens = new Map<string, Promise<Token>>();
   #scheme: Scheme = { kind: 'none' };
-  #basic: string | undefined;
+  /** Basic headers by repository: a registry may have several credentials (`host/namespace`). */
+  readonly #basic = new Map<string, string | undefined>();
   /** Refresh tokens that the server gave in exchange for ours, by the one they replace. */
   readonly #rotated = new Map<string, string>();
   /** Where the credential last used came from: for messages. */
@@ -62,8 +63,7 @@ export class Authorizer {
       case 'none':
         return undefined;
       case 'basic':
-        this.#basic ??= await this.#basicHeader(repository);
-        return this.#basic;
+        return this.#basic.get(repository ?? '') ?? this.#keepBasic(repository);
       case 'bearer':
         return `Bearer ${(await this.#token(this.#scheme, repository, scopes)).value}`;
     }
@@ -88,8 +88,7 @@ export class Authorizer {
     if (bearer !== undefined) return this.#renewBearer(bearer, registryUrl, sent, repository, scopes);
     if (basic === undefined) return undefined;
     this.#scheme = { kind: 'basic' };
-    const fresh = await this.#basicHeader(repository);
-    this.#basic = fresh;
+    const fresh = await this.#keepBasic(repository);
     return fresh === sent ? undefined : fresh;
   }
 
@@ -122,6 +121,13 @@ export class Authorizer {
     if (kept === undefined || sent === undefined) return;
     const token = await kept.catch(() => undefined);
     if (`Bearer ${token?.value}` === sent && this.#tokens.get(key) === kept) this.#tokens.delete(key);
+  }
+
+  async #keepBasic(repository: string | undefined): Promise<string | undefined> {
+    const header = await this.#basicHeader(repository);
+    this.#basic.set(repository ?? '', header);
+    dropOldest(this.#basic);
+    return header;
   }
 
   async #basicHeader(repository: string | undefined): Promise<string | undefined> {
@@ -163,8 +169,7 @@ export class Authorizer {
   ): Promise<Token> {
     const pending = this.#obtain(scheme, repository, scopes);
     this.#tokens.set(key, pending);
-    const oldest = this.#tokens.keys().next();
-    if (this.#tokens.size > maxTokens && oldest.done !== true) this.#tokens.delete(oldest.value);
+    dropOldest(this.#tokens);
     pending.catch(() => {
       if (this.#tokens.get(key) === pending) this.#tokens.delete(key);
     });
@@ -215,6 +220,11 @@ export class Authorizer {
   #key(scheme: Scheme & { kind: 'bearer' }, scopes: readonly string[]): string {
     return [scheme.realm.url.href, scheme.service ?? '', ...[...scopes].sort()].join(' ');
   }
+}
+
+function dropOldest(map: Map<string, unknown>): void {
+  const oldest = map.keys().next();
+  if (map.size > maxTokens && oldest.done !== true) map.delete(oldest.value);
 }
 
 /** RFC 7617 with UTF-8. */

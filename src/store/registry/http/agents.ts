@@ -16,8 +16,10 @@ const keepAliveMs = 30_000;
 export interface Route {
   readonly url: URL;
   readonly endpoint: Endpoint;
-  /** Set for a target that the registry named: addresses beyond this reach are refused. */
-  readonly foreignReach?: Reach;
+  /** A host that the registry named: our client certificate is not for it. */
+  readonly foreign: boolean;
+  /** Addresses beyond this reach are refused; undefined where no check is wanted. */
+  readonly reach?: Reach;
 }
 
 export class Agents {
@@ -42,17 +44,16 @@ export class Agents {
    */
   dispatcherFor(route: Route): Dispatcher {
     if (this.#closed) throw new ImgfsError('interrupted', `${route.url.host}: the store was closed`);
-    const { url, endpoint, foreignReach } = route;
-    const trusted = foreignReach === undefined;
-    if (!trusted) this.#checkLiteral(url, foreignReach, endpoint);
+    const { url, endpoint, foreign, reach } = route;
+    if (reach !== undefined) this.#checkLiteral(url, reach, endpoint);
     const proxy = this.#proxyFor(url);
     const key = [
       endpoint.origin,
       this.#identify(endpoint.tls.ca),
       endpoint.tls.verify,
-      trusted ? this.#pairKey(endpoint) : 'none',
+      foreign ? 'foreign' : this.#pairKey(endpoint),
       endpoint.connectTimeoutMs,
-      foreignReach,
+      reach,
       proxy,
     ].join('|');
     let dispatcher = this.#dispatchers.get(key);
@@ -63,12 +64,12 @@ export class Agents {
     return dispatcher;
   }
 
-  /** Use the endpoint's next client certificate; false when there is none left. */
+  /** Use the endpoint's next client certificate; false when all were tried, and the first one is next again. */
   nextClientPair(endpoint: Endpoint): boolean {
+    const count = endpoint.tls.clientPairs?.length ?? 0;
     const next = (this.#pairIndex.get(endpoint.origin) ?? 0) + 1;
-    if (next >= (endpoint.tls.clientPairs?.length ?? 0)) return false;
-    this.#pairIndex.set(endpoint.origin, next);
-    return true;
+    this.#pairIndex.set(endpoint.origin, next < count ? next : 0);
+    return next < count;
   }
 
   async close(): Promise<void> {
@@ -85,8 +86,8 @@ export class Agents {
     }
   }
 
-  #make({ endpoint, foreignReach }: Route, proxy: string | undefined): Dispatcher {
-    const secureContext = this.#secureContext(endpoint, foreignReach === undefined);
+  #make({ endpoint, foreign, reach }: Route, proxy: string | undefined): Dispatcher {
+    const secureContext = this.#secureContext(endpoint, !foreign);
     const tls = {
       rejectUnauthorized: endpoint.tls.verify,
       ...(secureContext === undefined ? {} : { secureContext }),
@@ -109,7 +110,7 @@ export class Agents {
       });
     }
     const sender = new URL(endpoint.origin).host;
-    const lookup = foreignReach === undefined ? {} : { lookup: checkedLookup(foreignReach, sender) };
+    const lookup = reach === undefined ? {} : { lookup: checkedLookup(reach, sender) };
     return new Agent({ ...common, connect: { ...tls, ...lookup, timeout } });
   }
 

@@ -2,6 +2,9 @@
 import { ImgfsError, isImgfsError, type ErrorContext } from '../../../errors/imgfs-error.js';
 import type { ErrorCode } from '../../../errors/codes.js';
 
+const plainHint =
+  'a registry without TLS must be marked insecure (registries.conf), or use --tls-verify=false';
+
 interface Known {
   readonly code: ErrorCode;
   readonly text: string;
@@ -40,7 +43,11 @@ const known: Readonly<Record<string, Known>> = {
     text: 'connection refused',
     hint: 'check that the registry runs and that the port is right',
   },
-  ECONNRESET: { code: 'unavailable', text: 'connection reset' },
+  ECONNRESET: {
+    code: 'unavailable',
+    text: 'connection reset',
+    hint: `try again; ${plainHint}`,
+  },
   EPIPE: { code: 'unavailable', text: 'connection closed while sending' },
   EHOSTUNREACH: { code: 'unavailable', text: 'no route to the host' },
   ENETUNREACH: { code: 'unavailable', text: 'no route to the network' },
@@ -91,9 +98,14 @@ export function isNotTls(error: unknown): boolean {
   );
 }
 
-/** The peer did not like our certificate, or the want of one: reason to try the next pair. */
+/**
+ * The peer did not like our certificate, or the want of one: reason to try the next pair. In TLS 1.3 it may just hang
+ * up, after our side of the handshake is done.
+ */
 export function isClientCertificateRefused(error: unknown): boolean {
-  return codesOf(error).some((code) =>
+  const codes = codesOf(error);
+  if (codes.includes('UND_ERR_SOCKET') || codes.includes('ECONNRESET')) return true;
+  return codes.some((code) =>
     /^ERR_SSL_(?:TLSV1[0-9]*_ALERT|SSLV3_ALERT)_(?:CERTIFICATE_REQUIRED|BAD_CERTIFICATE|CERTIFICATE_UNKNOWN|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE|UNSUPPORTED_CERTIFICATE)$/.test(
       code,
     ),
@@ -129,7 +141,7 @@ function describe(error: Error, codes: readonly string[]): Known {
     return {
       code: 'unavailable',
       text: `TLS failed (${error.message})`,
-      hint: 'a registry without TLS must be marked insecure (registries.conf), or use --tls-verify=false',
+      hint: plainHint,
     };
   }
   return { code: 'unavailable', text: error.message === '' ? 'connection failed' : error.message };

@@ -195,6 +195,9 @@ class Exchange implements Dispatcher.DispatchHandler {
  */
 export function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    new Exchange(request, resolve, reject).start(dispatcher);
+    const one = new Exchange(request, resolve, reject);
+    // undici takes a connection back into use one turn of the event loop after the answer before has ended. Asked in
+    // that very turn, it would open another one: a handshake for every second request.
+    setImmediate(() => one.start(dispatcher));
   });
 }

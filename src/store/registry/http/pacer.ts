@@ -95,6 +95,7 @@ export class Pacer {
   }
 
   #grant(): void {
+    if (this.#waiting.interactive.length + this.#waiting.prefetch.length === 0) return;
     if (this.delayMs > 0) {
       if (this.#waking) return;
       this.#waking = true;

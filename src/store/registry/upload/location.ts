@@ -12,7 +12,7 @@ import { headerValue } from '../http/headers.js';
 export function uploadLocation(client: RegistryClient, reply: Reply): URL | undefined {
   const text = headerValue(reply.headers, 'location');
   if (text === undefined || text === '') return undefined;
-  const base = client.baseUrl(reply.endpoint, '/');
+  const base = client.urlOf(reply.endpoint, '/');
   const url = URL.canParse(text, reply.url.href) ? new URL(text, reply.url) : undefined;
   if (url === undefined || url.hostname !== base.hostname || !/^https?:$/.test(url.protocol)) {
     const where = url === undefined ? 'a location that is no url' : `another host (${url.host})`;

@@ -32,14 +32,13 @@ export async function mountBlob(
 ): Promise<boolean> {
   const [endpoint] = await client.endpoints(repository, 'push');
   if (endpoint === undefined) return false;
-  const source = (await client.endpoints(from, 'push')).find(({ origin }) => origin === endpoint.origin);
-  if (source === undefined) return false;
+  const source = await client.nameAt(endpoint, from);
   const call = {
     ...options,
     operation: 'mount blob',
     method: 'POST',
     repository,
-    path: `/blobs/uploads/?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(source.repository)}`,
+    path: `/blobs/uploads/?mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(source)}`,
     capability: 'push',
     access: 'push',
     mountFrom: from,

@@ -34,7 +34,7 @@ export function parseResumeToken(token: string, registry: string, repository: st
     });
   let parsed: Partial<Record<keyof UploadState | 'version', unknown>>;
   try {
-    parsed = JSON.parse(token) as typeof parsed;
+    parsed = (JSON.parse(token) ?? {}) as typeof parsed;
   } catch {
     throw refuse('the resume token is unreadable');
   }

@@ -75,7 +75,7 @@ export class UploadSession {
     options: CallOptions,
   ): Promise<UploadSession> {
     const [endpoint] = await client.endpoints(repository, 'push');
-    const placeholder = client.baseUrl(endpoint as Endpoint, '/blobs/uploads/');
+    const placeholder = client.urlOf(endpoint as Endpoint, '/blobs/uploads/');
     const session = new UploadSession(client, endpoint as Endpoint, repository, algorithm, placeholder);
     await session.open(options);
     return session;
@@ -86,7 +86,7 @@ export class UploadSession {
     const location = new URL(state.location);
     const endpoints = await client.endpoints(state.repository, 'push');
     const endpoint = endpoints.find(
-      (candidate) => client.baseUrl(candidate, '/').hostname === location.hostname,
+      (candidate) => client.urlOf(candidate, '/').hostname === location.hostname,
     );
     if (endpoint === undefined) {
       throw new ImgfsError(
@@ -98,7 +98,7 @@ export class UploadSession {
         },
       );
     }
-    const here = new URL(location.pathname + location.search, client.baseUrl(endpoint, '/').origin);
+    const here = new URL(location.pathname + location.search, client.urlOf(endpoint, '/').origin);
     const session = new UploadSession(client, endpoint, state.repository, state.algorithm, here);
     session.id = state.id;
     session.offset = state.offset;
@@ -291,6 +291,7 @@ export class UploadSession {
         return await this.#put(digest, rest, size, options);
       } catch (thrown) {
         const error = toImgfsError(thrown);
+        if (error.code === 'digest-mismatch') await this.#noteMismatch(size, options);
         if (error.code === 'digest-mismatch' || error.code === 'interrupted') throw error;
         const retry = error.context.status === 404 || mayRetry(error, true);
         if (!retry || failures >= this.#client.options.retries) throw error;
@@ -308,6 +309,13 @@ export class UploadSession {
         }
       }
     }
+  }
+
+  /** A refused commit may have left its body in the session: the next commit must not send it again. */
+  async #noteMismatch(size: number, options: CallOptions): Promise<void> {
+    if (this.offset === size) return;
+    const told = await this.ask(options).catch(() => 0);
+    if (told === size) this.offset = size;
   }
 
   async #put(digest: Digest, body: Uint8Array, size: number, options: CallOptions): Promise<Descriptor> {

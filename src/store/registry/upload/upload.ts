@@ -68,14 +68,18 @@ export class RegistryUpload implements BlobUpload {
   async finish(digest: Digest, options: CallOptions = {}): Promise<Descriptor> {
     this.#check();
     await this.#settle();
-    const rest = this.#buffer?.bytes() ?? new Uint8Array(0);
     const whole = this.#session.offset === 0;
-    if (!whole && rest.length > 0) {
+    if (!whole) {
       // Few clients send a body with the PUT that follows PATCHes, and some registries choke on it.
       await this.#send(options);
       await this.#settle();
     }
-    const descriptor = await this.#session.commit(digest, whole ? rest : new Uint8Array(0), options);
+    const body = this.#buffer?.bytes() ?? new Uint8Array(0);
+    const descriptor = await this.#session.commit(digest, body, options).catch((error: unknown) => {
+      // Refused for its digest, with the bytes stored: they are the registry's now.
+      if (body.length > 0 && this.#session.offset === body.length) this.#buffer = undefined;
+      throw error;
+    });
     this.#closed = true;
     this.#buffer = undefined;
     return descriptor;
