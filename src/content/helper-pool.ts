@@ -27,6 +27,7 @@ class Helper {
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
   #nextId = 0;
+  #stopping = false;
   dead = false;
 
   constructor() {
@@ -63,7 +64,7 @@ class Helper {
       return;
     }
     this.#pending.delete(id);
-    if (this.#pending.size === 0) this.#worker.unref();
+    if (this.#pending.size === 0 && !this.#stopping) this.#worker.unref();
     if (error === undefined) pending.resolve(value);
     else pending.reject(Object.assign(new Error(error.message), { code: error.code }));
   }
@@ -77,7 +78,8 @@ class Helper {
   }
 
   async stop(): Promise<void> {
-    // Whoever waits for the end of the thread must not be left waiting by an event loop that has run empty.
+    // An answer that is still on its way must not let go of the process while it waits for the thread's end.
+    this.#stopping = true;
     this.#worker.ref();
     await this.#worker.terminate();
   }
