@@ -55,9 +55,18 @@ export class WritableMemoryFileSystem extends MemoryFileSystem implements Writab
     return { entry: this.entry(node), opened: { handle, keepCache: false, directIo: false } };
   }
 
+  /** Memory behind the content, at least as long: 4 KiB writes must not copy the whole file each time. */
+  readonly #memory = new WeakMap<MemoryNode, Buffer>();
+
   #resize(node: MemoryNode, size: number): Buffer {
-    const content = Buffer.alloc(size);
-    content.set((node.content ?? Buffer.alloc(0)).subarray(0, size));
+    const before = this.#memory.get(node);
+    let memory = before;
+    if (memory === undefined || memory.length < size) {
+      memory = Buffer.alloc(size * 2);
+      memory.set((node.content ?? Buffer.alloc(0)).subarray(0, size));
+      this.#memory.set(node, memory);
+    } else if (size > node.size) memory.fill(0, node.size, size);
+    const content = memory.subarray(0, size);
     node.content = content;
     node.size = size;
     return content;
@@ -73,9 +82,7 @@ export class WritableMemoryFileSystem extends MemoryFileSystem implements Writab
     this.count('write');
     const node = this.#opened(handle);
     const end = Math.max(node.size, position + data.length);
-    const content = end > node.size ? this.#resize(node, end) : Buffer.from(node.content ?? []);
-    content.set(data, position);
-    node.content = content;
+    this.#resize(node, end).set(data, position);
     return data.length;
   }
 

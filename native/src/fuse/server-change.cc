@@ -11,8 +11,10 @@ namespace {
 
 constexpr int64_t kNanosPerSecond = 1000000000;
 
+// 64-bit nanoseconds reach from 1677 to 2262; times beyond are the nearest that can be said.
 int64_t nanos(uint64_t seconds, uint32_t nanoseconds) {
-  return static_cast<int64_t>(seconds) * kNanosPerSecond + nanoseconds;
+  int64_t whole = std::clamp<int64_t>(static_cast<int64_t>(seconds), -9223372036, 9223372035);
+  return whole * kNanosPerSecond + std::min<uint32_t>(nanoseconds, kNanosPerSecond - 1);
 }
 
 template <typename T>
