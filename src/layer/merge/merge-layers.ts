@@ -1,0 +1,50 @@
+/** Layers in, tree out. */
+import type { CallOptions } from '../../store/store.js';
+import type { Layer } from '../layer.js';
+import { Merger, type MergeInput } from './merger.js';
+import { MergedTree } from './merged-tree.js';
+import { Turns } from './turns.js';
+
+/** Files that eStargz adds to the root of a layer (estargz.md): no part of the image. */
+export const estargzHelpers: ReadonlySet<string> = new Set([
+  '.prefetch.landmark',
+  '.no.prefetch.landmark',
+  'stargz.index.json',
+]);
+
+/** Set on layers that were made as eStargz. */
+const tocAnnotation = 'containerd.io/snapshot/stargz/toc.digest';
+
+/** Merge tables, the lowest first. @throws ImgfsError `too-large`, `interrupted`. */
+export async function mergeTables(inputs: readonly MergeInput[], options?: CallOptions): Promise<MergedTree> {
+  const turns = new Turns(options?.signal);
+  const merger = new Merger();
+  for (const input of inputs) {
+    merger.startLayer(input);
+    for (let row = 0; row < input.table.count; row += 1) {
+      if (turns.step(merger.apply(input, row))) await turns.yield();
+    }
+  }
+  return MergedTree.build(merger, inputs, turns);
+}
+
+/**
+ * The root file system of an image: waits until all layers are ready, then merges them, the lowest first.
+ * @throws ImgfsError as `Layer.whenReady`; `too-large`, `interrupted`.
+ */
+export async function mergeLayers(layers: readonly Layer[], options?: CallOptions): Promise<MergedTree> {
+  await Promise.all(layers.map((layer) => layer.whenReady(options)));
+  const inputs = layers.map(({ table, descriptor }) =>
+    descriptor.annotations?.[tocAnnotation] === undefined ? { table } : { table, hidden: estargzHelpers },
+  );
+  return mergeTables(inputs, options);
+}
+
+/**
+ * The tree of one layer alone: whiteouts are files, nothing is hidden.
+ * @throws ImgfsError as `mergeLayers`.
+ */
+export async function layerTree(layer: Layer, options?: CallOptions): Promise<MergedTree> {
+  await layer.whenReady(options);
+  return mergeTables([{ table: layer.table, raw: true }], options);
+}

@@ -1,0 +1,165 @@
+/**
+ * The nodes of a tree while it is being merged: names under parents, in columns, found through one hash table.
+ *
+ * A node that is deleted keeps its number and its place; when the name comes again the node comes back.
+ */
+import { ImgfsError } from '../../errors/imgfs-error.js';
+import type { Name } from '../../oci/name.js';
+import { BytePool } from '../index/byte-pool.js';
+import { ColumnTable } from '../index/columns.js';
+
+/** More nodes are refused: twice what one layer may have, 400 MB. */
+export const maxNodes = 8_000_000;
+
+/** The number of no node. */
+export const none = 0xffff_ffff;
+
+export const rootNode = 0;
+
+const shape = {
+  parent: 'u32',
+  name: 'u32',
+  inode: 'u32',
+  firstChild: 'u32',
+  nextSibling: 'u32',
+  /** Number of the layer that last put something here or below, plus one. */
+  touched: 'u16',
+  nameLength: 'u8',
+  /** 1: the node is part of the tree. */
+  alive: 'u8',
+} as const;
+
+/** FNV-1a over the parent's number and the name. */
+function hashOf(parent: number, name: string): number {
+  let hash = Math.imul(0x811c9dc5 ^ parent, 0x01000193) ^ (parent >>> 16);
+  for (let at = 0; at < name.length; at += 1) hash = Math.imul(hash ^ name.charCodeAt(at), 0x01000193);
+  return (hash ^ (hash >>> 15)) >>> 0;
+}
+
+export class NodeTable {
+  readonly nodes = new ColumnTable(shape);
+  readonly names = new BytePool();
+  private buckets = new Uint32Array(1024).fill(none);
+
+  constructor() {
+    this.add(none, '' as Name);
+  }
+
+  get count(): number {
+    return this.nodes.count;
+  }
+
+  isAlive(node: number): boolean {
+    return this.nodes.columns.alive[node] === 1;
+  }
+
+  parent(node: number): number {
+    return node === rootNode ? rootNode : (this.nodes.columns.parent[node] ?? rootNode);
+  }
+
+  inode(node: number): number {
+    return this.nodes.columns.inode[node] ?? none;
+  }
+
+  name(node: number): Name {
+    const { columns } = this.nodes;
+    return this.names.name(columns.name[node] ?? 0, columns.nameLength[node] ?? 0) as Name;
+  }
+
+  /** The node of that name, alive or not; `none` when there never was one. */
+  find(parent: number, name: Name): number {
+    const mask = this.buckets.length - 1;
+    const { columns } = this.nodes;
+    for (let at = hashOf(parent, name) & mask; ; at = (at + 1) & mask) {
+      const node = this.buckets[at] ?? none;
+      if (node === none) return none;
+      const start = columns.name[node] ?? 0;
+      if (columns.parent[node] === parent && this.names.equals(start, columns.nameLength[node] ?? 0, name))
+        return node;
+    }
+  }
+
+  /** The living node of that name; `none` when there is none. */
+  lookup(parent: number, name: Name): number {
+    const node = this.find(parent, name);
+    return node !== none && this.isAlive(node) ? node : none;
+  }
+
+  /** Put a name into the tree with this inode. @throws ImgfsError `too-large`. */
+  put(parent: number, name: Name, inode: number): number {
+    let node = this.find(parent, name);
+    if (node === none) node = this.add(parent, name);
+    const { columns } = this.nodes;
+    columns.alive[node] = 1;
+    columns.inode[node] = inode;
+    return node;
+  }
+
+  setInode(node: number, inode: number): void {
+    this.nodes.columns.inode[node] = inode;
+  }
+
+  kill(node: number): void {
+    this.nodes.columns.alive[node] = 0;
+  }
+
+  /** Children, dead ones too; the newest first. */
+  *children(node: number): Generator<number> {
+    const { columns } = this.nodes;
+    let child = columns.firstChild[node] ?? none;
+    while (child !== none) {
+      yield child;
+      child = columns.nextSibling[child] ?? none;
+    }
+  }
+
+  touchedBy(node: number): number {
+    return this.nodes.columns.touched[node] ?? 0;
+  }
+
+  /** Mark a node and all above it. A marked node has marked parents, so this ends early. */
+  touch(node: number, mark: number): void {
+    const { columns } = this.nodes;
+    for (let at = node; columns.touched[at] !== mark; at = this.parent(at)) {
+      columns.touched[at] = mark;
+      if (at === rootNode) return;
+    }
+  }
+
+  private add(parent: number, name: Name): number {
+    if (this.count >= maxNodes) {
+      throw new ImgfsError('too-large', `merge layers: the tree has more than ${maxNodes} names`);
+    }
+    const node = this.nodes.add();
+    const { columns } = this.nodes;
+    columns.parent[node] = parent;
+    columns.name[node] = this.names.appendName(name);
+    columns.nameLength[node] = name.length;
+    columns.inode[node] = none;
+    columns.firstChild[node] = none;
+    columns.touched[node] = 0;
+    columns.alive[node] = 0;
+    columns.nextSibling[node] = none;
+    if (parent !== none) {
+      columns.nextSibling[node] = columns.firstChild[parent] ?? none;
+      columns.firstChild[parent] = node;
+    }
+    if (this.count * 2 > this.buckets.length) this.rehash();
+    else this.insert(node, hashOf(parent, name));
+    return node;
+  }
+
+  private insert(node: number, hash: number): void {
+    const mask = this.buckets.length - 1;
+    let at = hash & mask;
+    while (this.buckets[at] !== none) at = (at + 1) & mask;
+    this.buckets[at] = node;
+  }
+
+  private rehash(): void {
+    this.buckets = new Uint32Array(this.buckets.length * 4).fill(none);
+    const { columns } = this.nodes;
+    for (let node = 0; node < this.count; node += 1)
+      this.insert(node, hashOf(columns.parent[node] ?? none, this.name(node)));
+  }
+}
