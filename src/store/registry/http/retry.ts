@@ -16,23 +16,24 @@ export interface RetryLimits {
  * a registry fails for everyone, load falls to one attempt per call instead of growing fourfold.
  */
 export class RetryBudget {
-  readonly #max: number;
-  #tokens: number;
+  /** Tenths of a retry: sums of 0.1 never make a whole one. */
+  readonly #maxTenths: number;
+  #tenths: number;
 
   constructor(max = 50) {
-    this.#max = max;
-    this.#tokens = max;
+    this.#maxTenths = max * 10;
+    this.#tenths = this.#maxTenths;
   }
 
   /** Take one retry; false when there is none left. */
   spend(): boolean {
-    if (this.#tokens < 1) return false;
-    this.#tokens -= 1;
+    if (this.#tenths < 10) return false;
+    this.#tenths -= 10;
     return true;
   }
 
   refund(): void {
-    this.#tokens = Math.min(this.#tokens + 0.1, this.#max);
+    this.#tenths = Math.min(this.#tenths + 1, this.#maxTenths);
   }
 }
 

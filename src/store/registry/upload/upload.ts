@@ -14,6 +14,8 @@ export class RegistryUpload implements BlobUpload {
   readonly #session: UploadSession;
   readonly #size: number | undefined;
   #buffer: ChunkBuffer | undefined;
+  /** A buffer that was sent: two take turns, so that a blob of any size costs the memory of two chunks. */
+  #spare: ChunkBuffer | undefined;
   /** The chunk on its way. */
   #sending: Promise<void> | undefined;
   #failure: unknown;
@@ -48,7 +50,7 @@ export class RegistryUpload implements BlobUpload {
     this.#check();
     let rest = chunk;
     while (rest.length > 0) {
-      this.#buffer ??= new ChunkBuffer(this.#session.chunkBytes, this.#remaining());
+      this.#buffer ??= this.#nextBuffer();
       rest = rest.subarray(this.#buffer.add(rest));
       if (this.#buffer.full) await this.#send(options);
     }
@@ -97,13 +99,26 @@ export class RegistryUpload implements BlobUpload {
     return this.#size === undefined ? undefined : Math.max(this.#size - this.#session.offset, 1);
   }
 
+  #nextBuffer(): ChunkBuffer {
+    const spare = this.#spare;
+    this.#spare = undefined;
+    // A registry that took only smaller chunks has changed the size since.
+    if (spare?.limit !== this.#session.chunkBytes) {
+      return new ChunkBuffer(this.#session.chunkBytes, this.#remaining());
+    }
+    spare.clear();
+    return spare;
+  }
+
   /** Wait for the chunk before, then send this one in the background. */
   async #send(options: CallOptions): Promise<void> {
     await this.#settle();
-    const bytes = this.#buffer?.bytes();
+    const buffer = this.#buffer;
     this.#buffer = undefined;
-    if (bytes === undefined) return;
-    const sending = this.#session.append(bytes, options);
+    if (buffer === undefined) return;
+    const sending = this.#session.append(buffer.bytes(), options).then(() => {
+      this.#spare = buffer;
+    });
     // Reported by the next call; until then it is not an unhandled rejection.
     sending.catch((error: unknown) => {
       this.#failure = error;

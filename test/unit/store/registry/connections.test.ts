@@ -158,3 +158,43 @@ test('a closed store answers nothing and holds nothing', { timeout }, async (t) 
   await assert.rejects(store.resolve(target), (error) => isImgfsError(error, 'interrupted'));
   await store.close();
 });
+
+test('a redirect from https to http is refused', { timeout }, async (t) => {
+  const registry = await startFaultRegistry({ tls: true });
+  t.after(() => registry.close());
+  registry.fault({ fault: { kind: 'redirect', to: `${registry.strangerUrl}/v2/a/b/manifests/v1` } });
+  const tls = { verify: true, ca: [registry.ca ?? ''] };
+  await assert.rejects(resolveAt({ origin: registry.url, tls }), (error) => isImgfsError(error, 'protocol'));
+  assert.equal(registry.requestsTo({ role: 'stranger' }).length, 0);
+});
+
+test(
+  'a token server of another domain sees no password, but may serve anonymous tokens',
+  { timeout },
+  async (t) => {
+    const auth = {
+      kind: 'bearer',
+      users: { me: 'pw' },
+      anonymousPull: true,
+      tokenServer: 'separate',
+    } as const;
+    const registry = await startFaultRegistry({ tls: true, auth });
+    t.after(() => registry.close());
+    registry.addImage('a/b', await sampleImage(), 'v1');
+    const realm = `${registry.tokenUrl.replace('127.0.0.1', 'localhost')}/token`;
+    const challenge = { 'WWW-Authenticate': `Bearer realm="${realm}",service="fault-registry"` };
+    const when = ({ headers }: { headers: Readonly<Record<string, string>> }): boolean =>
+      headers['authorization'] === undefined;
+    registry.fault({
+      match: { role: 'registry', when },
+      fault: { kind: 'status', status: 401, headers: challenge },
+    });
+    const endpoint = { origin: registry.url, tls: { verify: true, ca: [registry.ca ?? ''] } };
+    const credentials = { [registry.host]: { kind: 'basic', username: 'me', password: 'pw' } as const };
+    await assert.rejects(resolveAt(endpoint, { credentials }), (error) => isImgfsError(error, 'denied'));
+    assert.equal(registry.requestsTo({ role: 'token' }).length, 0);
+    await resolveAt(endpoint);
+    await resolveAt(endpoint, { credentials, options: { trustedHosts: ['localhost'] } });
+    assert.equal(registry.requestsTo({ role: 'token' }).length, 2);
+  },
+);

@@ -219,3 +219,26 @@ test('referrers: hostile answers', { timeout }, async (t) => {
   registry.fault({ fault: { kind: 'body', body, contentType: mediaTypes.ociIndex } });
   assert.equal((await listOf(store.referrers('a/b', subject))).length, 1);
 });
+
+test('a list of the whole registry comes from the registry, not from a mirror', { timeout }, async (t) => {
+  const mirror = await startFaultRegistry();
+  const { registry } = await setUp(t);
+  registry.putBlob('a', Buffer.from('a'));
+  const store = openRegistryStore(
+    'r.example',
+    registryDeps([{ origin: mirror.url, isOrigin: false }, { origin: registry.url }]),
+  );
+  t.after(async () => {
+    await store.close();
+    await mirror.close();
+  });
+  assert.deepEqual(await listOf(store.repositories()), ['a']);
+  assert.equal(mirror.requests.length, 0);
+});
+
+test('a next page on another host is named as such', { timeout }, async (t) => {
+  const { registry, store } = await setUp(t);
+  addTags(registry, 3);
+  registry.fault({ fault: { kind: 'link', value: '<http://evil.example/v2/a/b/tags/list>; rel="next"' } });
+  await assert.rejects(listOf(store.tags('a/b')), /on another host \(evil\.example\)/);
+});

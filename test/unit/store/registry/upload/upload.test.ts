@@ -311,3 +311,20 @@ test('a refusal at the start is heard at the start', { timeout }, async (t) => {
   const { store } = await setUp(t, { auth: { kind: 'basic', users: { me: 'pw' } } });
   await assert.rejects(store.startUpload('a/b'), (error) => isImgfsError(error, 'unauthorized'));
 });
+
+test(
+  'a status behind what was confirmed: lost, unless the registry is known to report too little',
+  { timeout },
+  async (t) => {
+    const set = { Range: `0-${chunkBytes - 1}` };
+    for (const method of ['GET', ['PATCH', 'GET']] as const) {
+      const { registry, store } = await setUp(t);
+      registry.fault({ match: { method: 'PATCH', nth: 4 }, fault: { kind: 'status', status: 503 } });
+      registry.fault({ match: { method, path: /uploads/ }, fault: { kind: 'headers', set } });
+      const upload = await store.startUpload('a/b');
+      const done = feed(upload, payload).then(() => upload.finish(digest));
+      if (method === 'GET') await assert.rejects(done, (error) => isImgfsError(error, 'stale'));
+      else await done;
+    }
+  },
+);
