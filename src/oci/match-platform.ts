@@ -1,18 +1,20 @@
 /** Which platforms can stand for a wanted one, best first: the rules of containerd's `platforms.Only`. */
 import { normalizePlatform, type Platform } from './platform.js';
+import { windowsRuns } from './windows-version.js';
 
 /** arm64 v9.x implements v8.(x+5), as far as v8 goes (containerd platforms, compare.go). */
 const lastArm64Minor = { v8: 9, v9: 7 } as const;
 
 /**
  * The place of `candidate` among what `wanted` accepts: 0 is the best, -1 is no match. amd64/v3 accepts v2, v1, then
- * 386; arm/v7 accepts v6, then v5; arm64 accepts older variants, then 32-bit arm. A wanted os.version is a prefix of
- * the candidate's, whole parts only; os.features of the candidate must all be wanted.
+ * 386; arm/v7 accepts v6, then v5; arm64 accepts older variants, then 32-bit arm. A wanted os.version of Windows
+ * accepts what that version runs; of other systems it is a prefix of the candidate's, whole parts only. os.features of
+ * the candidate must all be wanted.
  */
 export function rankPlatform(wanted: Platform, candidate: Platform): number {
   const want = normalizePlatform(wanted);
   const have = normalizePlatform(candidate);
-  if (want.os !== have.os || !acceptsVersion(want.osVersion, have.osVersion)) return -1;
+  if (want.os !== have.os || !acceptsVersion(want, have.osVersion)) return -1;
   if (!(have.osFeatures ?? []).every((feature) => featureAccepted(want, feature))) return -1;
   return acceptedArchitectures(want).indexOf(architectureKey(have));
 }
@@ -22,8 +24,9 @@ export function matchesPlatform(wanted: Platform, candidate: Platform): boolean 
   return rankPlatform(wanted, candidate) >= 0;
 }
 
-function acceptsVersion(wanted: string | undefined, candidate: string | undefined): boolean {
+function acceptsVersion({ os, osVersion: wanted }: Platform, candidate: string | undefined): boolean {
   if (wanted === undefined || candidate === undefined) return true;
+  if (os === 'windows') return windowsRuns(wanted, candidate);
   return candidate === wanted || candidate.startsWith(`${wanted}.`);
 }
 

@@ -74,21 +74,35 @@ function refuse(text: string, why: string): never {
 }
 
 /**
- * Parse `os[(version)]/architecture[/variant]`, or one of the two words alone: then the other is this machine's.
- * The result is normalised.
+ * Parse `os[([version][+feature…])]/architecture[/variant]`, or one of the two words alone: then the other is this
+ * machine's. The result is normalised. Features are percent-encoded where they have strange characters.
  * @throws ImgfsError `invalid`.
  */
 export function parsePlatform(text: string): Platform {
   const [head = '', architecture, variant, ...more] = text.split('/');
-  const match = /^([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.-]*)\))?$/.exec(head);
+  const match =
+    /^([A-Za-z0-9_-]{1,64})(?:\(([A-Za-z0-9_.-]{0,64})((?:\+[A-Za-z0-9_.%-]{1,64}){0,16})\))?$/.exec(head);
   if (match === null || more.length > 0) refuse(text, 'expected os[(version)]/architecture[/variant]');
-  const [, os = '', osVersion] = match;
+  const [, os = '', osVersion, encoded = ''] = match;
   if ([architecture, variant].some((part) => part !== undefined && !component.test(part))) {
     refuse(text, 'a part is empty or has strange characters');
   }
-  const version = osVersion === undefined || osVersion === '' ? {} : { osVersion };
+  const osFeatures = decodeFeatures(text, encoded);
+  const version = {
+    ...(osVersion === undefined || osVersion === '' ? {} : { osVersion }),
+    ...(osFeatures.length === 0 ? {} : { osFeatures }),
+  };
   if (architecture === undefined) return { ...parseOneWord(text, os), ...version };
   return normalizePlatform({ os, architecture, ...(variant === undefined ? {} : { variant }), ...version });
+}
+
+/** `+a+b` as a sorted list. */
+function decodeFeatures(text: string, encoded: string): readonly string[] {
+  try {
+    return [...new Set(encoded.split('+').filter(Boolean).map(decodeURIComponent))].sort();
+  } catch {
+    return refuse(text, 'a feature is not percent-encoded well');
+  }
 }
 
 function parseOneWord(text: string, word: string): Platform {
@@ -101,11 +115,20 @@ function parseOneWord(text: string, word: string): Platform {
     : refuse(text, 'neither a known operating system nor a known architecture');
 }
 
-/** `linux/arm/v7`, `windows(10.0.17763.1)/amd64`: what `parsePlatform` reads. */
+/** `linux/arm/v7`, `windows(10.0.17763.1+win32k)/amd64`: what `parsePlatform` reads. */
 export function formatPlatform(platform: Platform): string {
-  const version = platform.osVersion === undefined ? '' : `(${platform.osVersion})`;
+  const features = (platform.osFeatures ?? []).map((feature) => `+${encodeFeature(feature)}`).join('');
+  const details = `${platform.osVersion ?? ''}${features}`;
   const variant = platform.variant === undefined ? '' : `/${platform.variant}`;
-  return `${platform.os}${version}/${platform.architecture}${variant}`;
+  return `${platform.os}${details === '' ? '' : `(${details})`}/${platform.architecture}${variant}`;
+}
+
+/** Percent-encoding of everything but letters, digits, `_`, `.` and `-`. */
+function encodeFeature(feature: string): string {
+  return encodeURIComponent(feature.replaceAll(/\p{Surrogate}/gu, '\ufffd')).replaceAll(
+    /[!'()*~]/g,
+    (char) => `%${(char.codePointAt(0) ?? 0).toString(16).toUpperCase()}`,
+  );
 }
 
 /** `linux-arm-v7`: the name of the platform's directory, spelled as the index spells it. */

@@ -5,6 +5,7 @@ import type { ImageIndex } from './manifest.js';
 import { rankPlatform } from './match-platform.js';
 import { manifestKind } from './media-type.js';
 import { formatPlatform, type Platform } from './platform.js';
+import { compareWindowsVersions } from './windows-version.js';
 
 /** True for what BuildKit puts beside images: attestations, with the platform unknown/unknown. */
 export function isAttestationManifest(descriptor: Descriptor): boolean {
@@ -17,7 +18,8 @@ export function isAttestationManifest(descriptor: Descriptor): boolean {
 
 /**
  * The child that fits `wanted` best. Children without a platform come last, as in containerd; attestations and what
- * is no manifest never. Among equals the one with more os.features, then the first wins.
+ * is no manifest never. Among equals the one with more os.features wins, then the newest Windows where a version of it
+ * is wanted, then the first.
  * @throws ImgfsError `not-found`, listing the platforms there are.
  */
 export function selectManifest(index: ImageIndex, wanted: Platform): Descriptor {
@@ -45,15 +47,22 @@ interface Choice {
   readonly child: Descriptor;
   readonly rank: number;
   readonly features: number;
+  /** os.version, where it decides: '' otherwise. */
+  readonly version: string;
 }
 
 function rate(child: Descriptor, wanted: Platform): Choice | undefined {
   const { platform } = child;
-  if (platform === undefined) return { child, rank: Number.MAX_SAFE_INTEGER, features: 0 };
+  if (platform === undefined) return { child, rank: Number.MAX_SAFE_INTEGER, features: 0, version: '' };
   const rank = rankPlatform(wanted, platform);
-  return rank < 0 ? undefined : { child, rank, features: platform.osFeatures?.length ?? 0 };
+  if (rank < 0) return undefined;
+  const versioned = wanted.os === 'windows' && wanted.osVersion !== undefined;
+  const version = versioned ? (platform.osVersion ?? '') : '';
+  return { child, rank, features: platform.osFeatures?.length ?? 0, version };
 }
 
 function isBetter(left: Choice, right: Choice): boolean {
-  return left.rank < right.rank || (left.rank === right.rank && left.features > right.features);
+  if (left.rank !== right.rank) return left.rank < right.rank;
+  if (left.features !== right.features) return left.features > right.features;
+  return compareWindowsVersions(left.version, right.version) > 0;
 }

@@ -35,6 +35,9 @@ describe('parsePlatform', () => {
     ['linux/i386', 'linux/386'],
     ['macos/aarch64', 'darwin/arm64'],
     ['windows(10.0.17763)/amd64', 'windows(10.0.17763)/amd64'],
+    ['windows(10.0.17763+win32k)/amd64', 'windows(10.0.17763+win32k)/amd64'],
+    ['linux(+unsorted+erofs+erofs)/amd64', 'linux(+erofs+unsorted)/amd64'],
+    ['linux(+feat%2Bv2+100%25)/amd64', 'linux(+100%25+feat%2Bv2)/amd64'],
     ['aarch64', 'linux/arm64'],
     ['s390x', 'linux/s390x'],
     ['haiku/mips128', 'haiku/mips128'],
@@ -52,6 +55,10 @@ describe('parsePlatform', () => {
     '*',
     'linux/*',
     'linux/a b',
+    'linux(+)/amd64',
+    'linux(+%zz)/amd64',
+    'linux(10.0/amd64',
+    `linux(${'+a'.repeat(17)})/amd64`,
   ]) {
     it(`refuses ${JSON.stringify(input)}`, () => {
       assert.throws(
@@ -100,8 +107,36 @@ describe('matchesPlatform', () => {
     [
       'windows(10.0.17763)/amd64',
       ['windows/amd64', 'windows(10.0.17763)/amd64', 'windows(10.0.17763.1)/amd64'],
-      ['windows(10.0.177631)/amd64', 'windows(10.0.20348)/amd64'],
+      [
+        'windows(10.0.17764)/amd64',
+        'windows(10.0.20348)/amd64',
+        'windows(6.3.17763)/amd64',
+        'windows(x)/amd64',
+      ],
     ],
+    // Revisions do not count; from Server 2022 on, images back to the long-term release before run too.
+    ['windows(10.0.17763.5)/amd64', ['windows(10.0.17763.4)/amd64'], ['windows(10.0.17762.5)/amd64']],
+    [
+      'windows(10.0.20348)/amd64',
+      ['windows(10.0.20348.9)/amd64'],
+      ['windows(10.0.17763)/amd64', 'windows(10.0.22621)/amd64', 'windows(10.0.26100)/amd64'],
+    ],
+    [
+      'windows(10.0.22621)/amd64',
+      ['windows(10.0.20348)/amd64', 'windows(10.0.22621)/amd64'],
+      ['windows(10.0.17763)/amd64', 'windows(10.0.25398)/amd64'],
+    ],
+    [
+      'windows(10.0.26100.2894)/amd64',
+      ['windows(10.0.20348)/amd64', 'windows(10.0.22621)/amd64', 'windows(10.0.26100.3000)/amd64'],
+      ['windows(10.0.17763)/amd64', 'windows(10.0.26101)/amd64'],
+    ],
+    [
+      'windows(10.0.30000)/amd64',
+      ['windows(10.0.26100)/amd64', 'windows(10.0.30000)/amd64'],
+      ['windows(10.0.20348)/amd64'],
+    ],
+    ['freebsd(14.1)/amd64', ['freebsd(14.1)/amd64', 'freebsd(14.1.2)/amd64'], ['freebsd(14.10)/amd64']],
     ['linux/arm/v8', arm, ['linux/arm/v4', 'linux/arm64', 'linux/amd64']],
     ['linux/arm/v7', arm.slice(0, 4), ['linux/arm/v4', 'linux/arm/v8', 'linux/arm64']],
     ['linux/arm/v6', ['linux/arm/v5', 'linux/arm/v6'], ['linux/arm', 'linux/arm/v4', 'linux/arm/v7']],
@@ -211,6 +246,23 @@ describe('selectManifest', () => {
         (error) => isImgfsError(error, 'not-found'),
       );
     }
+  });
+  it('takes the newest Windows that the wanted version runs', () => {
+    const newest = child('windows(10.0.26100.2894)/amd64');
+    const index = indexOf(
+      child('windows(10.0.26100.1000)/amd64'),
+      child('windows(10.0.20348.3091)/amd64'),
+      newest,
+      child('windows(10.0.17763.9999)/amd64'),
+      child('windows/amd64'),
+    );
+    assert.equal(selectManifest(index, parsePlatform('windows(10.0.26100)/amd64')), newest);
+    assert.equal(selectManifest(index, parsePlatform('windows(10.0.22621)/amd64')), index.manifests[1]);
+    assert.equal(selectManifest(index, parsePlatform('windows/amd64')), index.manifests[0]);
+  });
+  it('prints features that no name can hold', () => {
+    const odd: Platform = { os: 'linux', architecture: 'amd64', osFeatures: ['a(b)*/\ud800'] };
+    assert.equal(formatPlatform(odd), 'linux(+a%28b%29%2A%2F%EF%BF%BD)/amd64');
   });
   it('says which platforms there are', () => {
     assert.throws(
