@@ -69,7 +69,7 @@ export class BlobTable {
   }
 
   #open(key: string, blobKey: JournalKey): Slot {
-    const opening = LazyBlob.open(this.#context, blobKey);
+    const opening = LazyBlob.open(this.#context, blobKey, this.#failures.has(key));
     const slot: Slot = {
       key,
       opening,

@@ -22,6 +22,8 @@ const resumeDelayMs = 100;
 export interface WindowSink {
   /** Size of the blob in bytes. */
   readonly size: number;
+  /** The store gave wrong bytes before: it is to rely on nothing it remembers. */
+  readonly fresh: boolean;
   /** A server that ignores the range sends everything: true to take it all, false to stop at the range's end. */
   readonly takesAll: boolean;
   /** Called once before the first request: make room. May move the window's end nearer. */
@@ -113,7 +115,8 @@ export class FetchWindow {
     const { store, repository, descriptor } = this.source;
     const whole = this.position === 0 && this.end === this.#sink.size;
     const range = whole ? {} : { range: { start: this.position, end: this.end } };
-    const body = await store.fetch(repository, descriptor, { signal, ...range });
+    const { fresh } = this.#sink;
+    const body = await store.fetch(repository, descriptor, { signal, fresh, ...range });
     const onAbort = (): void => body.cancel();
     signal.addEventListener('abort', onAbort, { once: true });
     try {

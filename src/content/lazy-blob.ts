@@ -45,6 +45,8 @@ export interface Demand {
 
 export class LazyBlob implements WindowSink {
   readonly key: JournalKey;
+  /** It takes the place of one that did not match. */
+  readonly fresh: boolean;
   readonly #context: BlobContext;
   readonly #visible = new Extents();
   readonly #stored = new Extents();
@@ -63,9 +65,10 @@ export class LazyBlob implements WindowSink {
   #prefetchFailed = false;
   #closed = false;
 
-  private constructor(context: BlobContext, key: JournalKey, file: BlobFile) {
+  private constructor(context: BlobContext, key: JournalKey, file: BlobFile, fresh: boolean) {
     this.#context = context;
     this.key = key;
+    this.fresh = fresh;
     this.#file = file;
     this.#passing = new PassingDigest(context.pool, key);
     this.#transfers = new Transfers(this, this.#claimed, this.#visible, context.connections);
@@ -76,8 +79,8 @@ export class LazyBlob implements WindowSink {
    * Find out what the disk has. Costs no request.
    * @throws ImgfsError `integrity` when the verified blob has another size, or only claims to be empty.
    */
-  static async open(context: BlobContext, key: JournalKey): Promise<LazyBlob> {
-    const blob = new LazyBlob(context, key, await BlobFile.open(context, key));
+  static async open(context: BlobContext, key: JournalKey, fresh = false): Promise<LazyBlob> {
+    const blob = new LazyBlob(context, key, await BlobFile.open(context, key), fresh);
     blob.#begin();
     return blob;
   }

@@ -8,7 +8,8 @@ import { checkSignal, unlessAborted } from './waiting.js';
 export type TakeBytes = (bytes: Uint8Array) => void | Promise<void>;
 
 /**
- * Hand the bytes of a range on in order, as they arrive.
+ * Hand the bytes of a range on in order, as they arrive. `fresh`: the last answer was wrong, the store is to rely on
+ * nothing it remembers.
  * @throws ImgfsError whatever the store throws; `protocol`, `integrity`; `interrupted` when the signal fires.
  */
 export async function streamRange(
@@ -16,12 +17,14 @@ export async function streamRange(
   range: ByteRange,
   take: TakeBytes,
   signal: AbortSignal | undefined,
+  { fresh = false }: { readonly fresh?: boolean } = {},
 ): Promise<void> {
   if (range.start >= range.end) return;
   let next = range.start;
   const sink: WindowSink = {
     size: source.descriptor.size,
     takesAll: false,
+    fresh,
     prepare: () => Promise.resolve(),
     accept: async (_window, position, buffers) => {
       let at = position;
@@ -52,6 +55,7 @@ export async function receiveRange(
   source: BlobSource,
   range: ByteRange,
   signal: AbortSignal | undefined,
+  options: { readonly fresh?: boolean } = {},
 ): Promise<Uint8Array> {
   const bytes = Buffer.allocUnsafeSlow(range.end - range.start);
   let at = 0;
@@ -63,6 +67,7 @@ export async function receiveRange(
       at += part.length;
     },
     signal,
+    options,
   );
   return bytes;
 }

@@ -121,7 +121,8 @@ export class SmallBlobs {
   /** A blob that does not match is fetched anew once. */
   async #fetchVerified(source: BlobSource, signal: AbortSignal): Promise<Uint8Array> {
     for (let attempt = 1; ; attempt += 1) {
-      const bytes = await receiveRange(source, { start: 0, end: source.descriptor.size }, signal);
+      const range = { start: 0, end: source.descriptor.size };
+      const bytes = await receiveRange(source, range, signal, { fresh: attempt > 1 });
       if (matches(source.descriptor, bytes)) {
         verified.add();
         this.keep(source.descriptor.digest, bytes);

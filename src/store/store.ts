@@ -61,6 +61,8 @@ export interface Body {
 
 export interface FetchOptions extends CallOptions {
   readonly range?: ByteRange;
+  /** The last answer was wrong: rely on nothing that is remembered of where the bytes come from. */
+  readonly fresh?: boolean;
 }
 
 /** The answer to a name: the descriptor, and the manifest itself where the store had to read it anyway. */

@@ -94,6 +94,7 @@ function place(reply: Reply, plan: BodyPlan, asked: ByteRange | undefined): Plac
       throw wrongSize(reply, plan.operation, plan.size, length);
     return { start: 0, end: length, totalSize: length };
   } catch (error) {
+    reply.doubt();
     reply.body.cancel();
     throw error;
   }
@@ -138,6 +139,7 @@ class ResumingBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Arra
         this.#noteProgress(chunk.length);
         return { done: false, value: chunk };
       } catch (error) {
+        this.#reply.doubt();
         this.#reply.body.cancel();
         await this.#resume(toImgfsError(error));
       }

@@ -21,6 +21,8 @@ export interface RequestPlan {
   readonly responseTimeoutMs?: number;
   /** Names what a redirect leads to: the target is asked directly next time. */
   readonly redirectKey?: string;
+  /** Forget where that led to, and ask the registry anew. */
+  readonly fresh?: boolean;
 }
 
 export interface Call extends RequestPlan, CallOptions {
@@ -44,6 +46,8 @@ export interface Reply extends Answer {
   readonly foreign: boolean;
   /** How many attempts went before. */
   readonly retried: number;
+  /** The body was not what it should be: next time the registry itself is asked, not the host it sent us to. */
+  doubt(): void;
 }
 
 /** How long, and until when, one attempt of a call may run. */

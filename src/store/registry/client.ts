@@ -151,7 +151,7 @@ export class RegistryClient {
         answer.body.cancel();
         return undefined;
       }
-      reply = { ...answer, endpoint, foreign: true, retried: 0 };
+      reply = { ...answer, endpoint, foreign: true, retried: 0, doubt: () => undefined };
       holdSlot(reply, slot);
       reply.body.whenSettled(release);
       return reply;
@@ -210,7 +210,8 @@ export class RegistryClient {
       const { answer, foreign } = await this.#requester.send(endpoint, call, limits);
       this.#warnings.note(answer.headers, answer.url.host);
       if (!call.expect.includes(answer.status)) throw await this.#refused(endpoint, call, answer, foreign);
-      reply = { ...answer, endpoint, foreign, retried: count };
+      const doubt = (): void => this.#requester.forgetRedirect(endpoint, call);
+      reply = { ...answer, endpoint, foreign, retried: count, doubt };
       holdSlot(reply, slot);
       return reply;
     } finally {

@@ -126,6 +126,7 @@ export class Requester {
     const base = { ...this.#baseHeaders(), ...plan.headers };
     const hop = this.#hop(endpoint, plan, limits);
     const key = redirectKey(endpoint, plan);
+    if (plan.fresh === true) this.forgetRedirect(endpoint, plan);
     const direct = await this.#direct(key, base, hop);
     if (direct !== undefined) return direct;
     const own = { ...base, ...lowerCased(endpoint.headers) };
@@ -139,6 +140,12 @@ export class Requester {
       this.#redirects.set(key, followed.answer.url.href);
     }
     return followed;
+  }
+
+  /** Ask the registry itself next time. */
+  forgetRedirect(endpoint: Endpoint, plan: RequestPlan): void {
+    const key = redirectKey(endpoint, plan);
+    if (key !== undefined) this.#redirects.delete(key);
   }
 
   /** The last gate: whatever the callers above checked, credentials leave for the endpoint itself or not at all. */
