@@ -5,10 +5,8 @@ import { exitCodeOf } from '../errors/errno.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import type { Arguments, Command, CommandContext } from './command.js';
 import { createOutput } from './output.js';
+import { interruptedExit, signalOfProcess } from './signal.js';
 import { findVerb, verbs } from './verbs.js';
-
-/** Exit status of a process ended by a signal, as shells report it: 128 + SIGINT (2). */
-const interruptedExit = 130;
 
 function parserFor(words: readonly string[], version: string): Argv {
   return yargs([...words])
@@ -37,18 +35,6 @@ async function showHelp(words: readonly string[], version: string): Promise<void
       '(docker://alpine:3.20, oci:path:tag, alpine:3.20). imgfs VERB --help shows the options of a verb.',
   );
   process.stdout.write(`${await parser.getHelp()}\n`);
-}
-
-/** Aborts at the first SIGINT or SIGTERM, ends the process at the second. */
-function signalOfProcess(): AbortSignal {
-  const abort = new AbortController();
-  const stop = (): void => {
-    if (abort.signal.aborted) process.exit(interruptedExit);
-    abort.abort(new ImgfsError('interrupted', 'stopped by a signal'));
-  };
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
-  return abort.signal;
 }
 
 async function parseAndRun(

@@ -30,6 +30,8 @@ export function imgfsIn(directory: string): ImgfsCommand {
     IMGFS_LOG: undefined,
     REGISTRY_AUTH_FILE: undefined,
     DOCKER_CONFIG: undefined,
+    SSL_CERT_FILE: undefined,
+    SSL_CERT_DIR: undefined,
     NO_COLOR: '1',
   };
   const command = (parameters: readonly string[], options: RunOptions = {}): Promise<RunResult> =>

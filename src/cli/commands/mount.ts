@@ -1,17 +1,10 @@
 /** `imgfs mount`: serve the tree at a mount point, by a daemon or in the foreground. */
-import { writeSync, closeSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { startDaemon } from '../mount/daemon.js';
-import type { MountSettings, NamedStore, ReadyMessage } from '../mount/mount-settings.js';
+import type { MountSettings, NamedStore } from '../mount/mount-settings.js';
 import { defaultLogFile, settingsFrom, storeOptions } from '../settings.js';
-
-/** Descriptor on which a daemon answers its parent. */
-const readyDescriptor = 3;
-
-/** Settings are a few kilobytes; more is a mistake. */
-const maxSettingsBytes = 1024 * 1024;
 
 function parseStore(text: string): NamedStore {
   const equals = text.indexOf('=');
@@ -65,41 +58,7 @@ function mountSettings(args: Arguments): MountSettings {
   };
 }
 
-async function settingsFromStdin(): Promise<MountSettings> {
-  let text = '';
-  process.stdin.setEncoding('utf8');
-  for await (const chunk of process.stdin) {
-    text += String(chunk);
-    if (text.length > maxSettingsBytes) throw new ImgfsError('usage', 'settings on stdin are too long');
-  }
-  return JSON.parse(text) as MountSettings;
-}
-
-/** One line to the parent; a parent that is gone does not matter any more. */
-function answerParent(message: ReadyMessage): void {
-  try {
-    writeSync(readyDescriptor, `${JSON.stringify(message)}\n`);
-    closeSync(readyDescriptor);
-  } catch {
-    // The parent gave up waiting: the mount is up all the same.
-  }
-}
-
-async function serveAsDaemon(context: CommandContext): Promise<void> {
-  const { serve } = await import('../mount/serve.js');
-  try {
-    const settings = await settingsFromStdin();
-    process.chdir('/');
-    await serve(settings, context, (ready) => answerParent({ ok: true, ...ready }));
-  } catch (error) {
-    const { code, message, hint } = toImgfsError(error);
-    answerParent({ ok: false, code, message, hint });
-    throw error;
-  }
-}
-
 async function run(args: Arguments, context: CommandContext): Promise<void> {
-  if (args['settings-on-stdin'] === true) return serveAsDaemon(context);
   const settings = mountSettings(args);
   if (args['foreground'] === true) {
     const { serve } = await import('../mount/serve.js');
@@ -163,7 +122,6 @@ export const mountCommand: Command = {
         array: true,
         requiresArg: true,
         describe: 'mount options: ro, allow_other, nonempty',
-      })
-      .option('settings-on-stdin', { type: 'boolean', hidden: true }),
+      }),
   run,
 };

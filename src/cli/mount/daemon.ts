@@ -70,10 +70,10 @@ export async function startDaemon(
   settings: MountSettings,
   signal: AbortSignal,
 ): Promise<ReadyMessage & { ok: true }> {
-  const main = fileURLToPath(new URL('../main.js', import.meta.url));
+  const main = fileURLToPath(new URL('./daemon-main.js', import.meta.url));
   if (settings.logFile !== undefined) mkdirSync(dirname(settings.logFile), { recursive: true, mode: 0o700 });
   const log = settings.logFile === undefined ? 'ignore' : openSync(settings.logFile, 'a', 0o600);
-  const child = spawn(process.execPath, [main, 'mount', '--settings-on-stdin', settings.mountPoint], {
+  const child = spawn(process.execPath, [main, settings.mountPoint], {
     detached: true,
     stdio: ['pipe', log, log, 'pipe'],
   });

@@ -64,7 +64,7 @@ function surviveDefects(events: EventLog): void {
  */
 export async function serve(
   settings: MountSettings,
-  context: CommandContext,
+  context: Pick<CommandContext, 'signal' | 'version'>,
   onReady: (ready: Ready) => void,
 ): Promise<void> {
   const mountPoint = await prepareMountPoint(settings.mountPoint, {
