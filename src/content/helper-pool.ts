@@ -8,18 +8,21 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import type { Digest, DigestAlgorithm } from '../oci/digest.js';
-import type { HelperRequest, ScannedEntry } from './helper-worker.js';
+import type { HelperRequest, PackedEntries, ScannedEntry } from './helper-worker.js';
+
+/** An idle helper gives its memory back (some 30 MB after a large listing); starting one anew takes 30 ms. */
+const idleMs = 10_000;
+/** Entries of a listing taken over in one turn: 2 ms. */
+const partEntries = 1000;
 
 interface Pending {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: Error) => void;
-  readonly onPart?: (part: readonly ScannedEntry[]) => void;
 }
 
 interface Answer {
   readonly id: number;
   readonly value?: unknown;
-  readonly part?: readonly ScannedEntry[];
   readonly error?: { readonly message: string; readonly code?: string };
 }
 
@@ -28,6 +31,9 @@ class Helper {
   readonly #pending = new Map<number, Pending>();
   #nextId = 0;
   #stopping = false;
+  #idleTimer: NodeJS.Timeout | undefined;
+  /** Digests and listings that live in the thread. */
+  #held = 0;
   dead = false;
 
   constructor() {
@@ -46,23 +52,35 @@ class Helper {
     return this.#pending.size;
   }
 
-  call(request: HelperRequest, onPart?: Pending['onPart']): Promise<unknown> {
+  /** Something is kept in the thread until `letGo`. */
+  hold(): void {
+    this.#held += 1;
+    clearTimeout(this.#idleTimer);
+  }
+
+  letGo(): void {
+    this.#held -= 1;
+    if (this.#held > 0) return;
+    clearTimeout(this.#idleTimer);
+    this.#idleTimer = setTimeout(() => {
+      if (this.#held === 0 && this.#pending.size === 0) void this.stop();
+    }, idleMs).unref();
+  }
+
+  call(request: HelperRequest): Promise<unknown> {
+    if (this.dead) return Promise.reject(new ImgfsError('interrupted', 'the helper thread has ended'));
     return new Promise((resolve, reject) => {
       const id = (this.#nextId += 1);
-      this.#pending.set(id, { resolve, reject, ...(onPart === undefined ? {} : { onPart }) });
+      this.#pending.set(id, { resolve, reject });
       // Work that somebody waits for keeps the process alive, an idle helper does not.
       if (this.#pending.size === 1) this.#worker.ref();
       this.#worker.postMessage({ id, request });
     });
   }
 
-  #settle({ id, value, part, error }: Answer): void {
+  #settle({ id, value, error }: Answer): void {
     const pending = this.#pending.get(id);
     if (pending === undefined) return;
-    if (part !== undefined) {
-      pending.onPart?.(part);
-      return;
-    }
     this.#pending.delete(id);
     if (this.#pending.size === 0 && !this.#stopping) this.#worker.unref();
     if (error === undefined) pending.resolve(value);
@@ -78,6 +96,8 @@ class Helper {
   }
 
   async stop(): Promise<void> {
+    clearTimeout(this.#idleTimer);
+    this.dead = true;
     // An answer that is still on its way must not let go of the process while it waits for the thread's end.
     this.#stopping = true;
     this.#worker.ref();
@@ -124,24 +144,55 @@ export class HelperPool {
   digester(algorithm: DigestAlgorithm): RemoteDigester {
     const helper = this.#helper();
     const stream = (this.#nextStream += 1);
+    let held = true;
+    helper.hold();
+    const letGo = (): void => {
+      if (held) helper.letGo();
+      held = false;
+    };
     return {
       hashFile: async (fd, start, end) =>
         (await helper.call({ op: 'hash', stream, algorithm, fd, start, end })) as number,
       feed: async (bytes) => void (await helper.call({ op: 'feed', stream, algorithm, bytes })),
-      finish: async () => (await helper.call({ op: 'finish', stream, algorithm })) as Digest,
+      finish: async () => {
+        try {
+          return (await helper.call({ op: 'finish', stream, algorithm })) as Digest;
+        } finally {
+          letGo();
+        }
+      },
       drop: async () => {
+        letGo();
         if (!helper.dead) await helper.call({ op: 'drop', stream });
       },
     };
   }
 
-  /** List a cache folder, the entry used longest ago first, in pieces of at most 2,000. */
+  /** List a cache folder, the entry used longest ago first, in pieces with turns of the event loop in between. */
   async scan(folder: string, onPart: (part: readonly ScannedEntry[]) => void): Promise<void> {
-    await this.#helper().call({ op: 'scan', folder }, onPart);
+    const helper = this.#helper();
+    const scan = (this.#nextStream += 1);
+    helper.hold();
+    try {
+      const total = (await helper.call({ op: 'scan', scan, folder })) as number;
+      for (let from = 0; from < total; from += partEntries) {
+        const part = await helper.call({ op: 'part', scan, from, count: partEntries });
+        onPart(unpack(part as PackedEntries));
+      }
+      await helper.call({ op: 'forget', scan });
+    } finally {
+      helper.letGo();
+    }
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#helpers.map((helper) => helper.stop()));
   }
+}
+
+function unpack({ names, bytes, usedMs }: PackedEntries): ScannedEntry[] {
+  return names
+    .split('\n')
+    .map((name, index) => ({ name, bytes: bytes[index] ?? 0, usedMs: usedMs[index] ?? 0 }));
 }
