@@ -150,6 +150,11 @@ export class NameFinder {
     this.#known.add(store.id, repository);
   }
 
+  /** The store says that there is no such repository (any more). */
+  forget(store: ImageStore, repository: string): void {
+    this.#known.remove(store.id, repository);
+  }
+
   /** Remember that the store has this repository, and that it answers. */
   confirm(store: ImageStore, repository: string): void {
     this.#known.add(store.id, repository);

@@ -1,5 +1,6 @@
 /** Puts the tree of one mount together: stores, cache and options in, a `FileSystem` out. */
 import { statfs } from 'node:fs/promises';
+import { LRUCache } from 'lru-cache';
 import type { ContentCache } from '../content/content.js';
 import { Images } from '../image/images.js';
 import { SeenBlobs } from '../image/seen-blobs.js';
@@ -69,11 +70,12 @@ export function createFileSystem(options: FileSystemOptions): FileSystem {
     extensions,
     configuredRegistries: configured.registries,
     visitedRegistries: new Set(),
-    suspects: new Set(),
+    // As many as ever fail at once, and no more than a hostile registry may make us remember.
+    suspects: new LRUCache({ max: 10_000 }),
     imageNode: (image) => new ImageDirectory(context, image),
     now: options.now ?? Date.now,
   };
-  const unlisten = content.onIntegrityFailure((digest) => context.suspects.add(digest));
+  const unlisten = content.onIntegrityFailure((digest) => context.suspects.set(digest, true));
   return new Tree({
     root: new RootDirectory(context),
     failures: new Failures(options.errorLog ?? new ErrorLog()),

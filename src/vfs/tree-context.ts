@@ -1,4 +1,5 @@
 /** What every node may use: the rooms below, put together once per mount. */
+import type { LRUCache } from 'lru-cache';
 import type { ContentCache } from '../content/content.js';
 import type { Image } from '../image/image.js';
 import type { Images } from '../image/images.js';
@@ -49,7 +50,7 @@ export interface TreeContext {
    * Blobs of which wrong bytes may have been read, and are in the kernel's page cache: the next open must not keep
    * its pages.
    */
-  readonly suspects: Set<Digest>;
+  readonly suspects: LRUCache<Digest, true>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }

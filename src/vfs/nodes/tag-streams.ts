@@ -50,7 +50,10 @@ export async function* tagNames(
       yield tag;
     }
   } catch (error) {
-    if (isImgfsError(error, 'not-found') && !mustExist) return;
+    if (isImgfsError(error, 'not-found')) {
+      context.images.names.forget(store, repository);
+      if (!mustExist) return;
+    }
     if (isImgfsError(error, 'unsupported')) return;
     if (yielded || !isUnreachable(error)) throw error;
     const remembered = await rememberedTags(context, store, repository, start.last);

@@ -273,3 +273,12 @@ test('N23 a tag that the registry says is gone is gone, also for work offline', 
   };
   await assert.rejects(entry(`${host}/team/app/v1`), { code: 'unavailable' });
 });
+
+test('N24 a known repository that the registry says is gone is listed no more', async () => {
+  const { list, store, entry } = fixture({ catalog: false });
+  await entry(`${host}/team/app/v1`);
+  assert.deepEqual(await list(`${host}/team`), ['@tags', '@digests', '@blobs', 'app']);
+  store.content.delete('team/app');
+  await list(`${host}/team/app/@tags`).catch(() => undefined);
+  assert.ok(!(await list(`${host}/team`).catch(() => ['gone'])).includes('app'));
+});
