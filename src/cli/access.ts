@@ -1,5 +1,6 @@
 /** Who we are and how registries are reached: this machine's files, with what the options say put before them. */
 import { ImgfsError } from '../errors/imgfs-error.js';
+import { normalizeRegistry } from '../oci/reference.js';
 import { openRegistryConfig, type RegistryConfig } from '../store/registry/config/registry-config.js';
 import type { Credential, CredentialSource } from '../store/registry/credential.js';
 import type { Settings } from './settings.js';
@@ -20,14 +21,25 @@ export function credentialsFromOption(text: string): Credential & { readonly kin
   return { kind: 'basic', username: text.slice(0, colon), password: text.slice(colon + 1) };
 }
 
-/** Credentials as the options say: none at all, the given pair for every registry, or files and helpers. */
-export function credentialSource(settings: Settings, config: RegistryConfig): CredentialSource {
+/**
+ * Credentials for the store of `registry` as the options say: none at all; the given pair, for that registry alone; or
+ * files and helpers. Mirrors are asked for by their own names, and what was given for the registry is not theirs.
+ */
+export function credentialSource(
+  settings: Settings,
+  config: RegistryConfig,
+  registry: string,
+): CredentialSource {
   if (settings.anonymous) {
     return { find: async () => ({ credential: { kind: 'anonymous' }, origin: '--no-creds' }) };
   }
-  if (settings.credentials !== undefined) {
-    const credential = credentialsFromOption(settings.credentials);
-    return { find: async () => ({ credential, origin: '--creds' }) };
-  }
-  return config.credentials;
+  if (settings.credentials === undefined) return config.credentials;
+  const credential = credentialsFromOption(settings.credentials);
+  const owner = normalizeRegistry(registry);
+  return {
+    find: async (host, repository, options) =>
+      normalizeRegistry(host) === owner
+        ? { credential, origin: '--creds' }
+        : await config.credentials.find(host, repository, options),
+  };
 }

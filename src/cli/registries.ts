@@ -39,11 +39,10 @@ export interface LocalStore {
 /** Every store of one mount or command; each is opened at its first use. */
 export function openStores(settings: Settings, locals: readonly LocalStore[]): StoreDirectory {
   const config = registryConfig(settings);
-  const credentials = credentialSource(settings, config);
   const openRegistry = (host: string): Promise<ImageStore> =>
     settings.offline
       ? Promise.resolve(createOfflineStore('docker', `docker://${host}`))
-      : openRegistryWith(host, settings, config.endpoints, credentials);
+      : openRegistryWith(host, settings, config.endpoints, credentialSource(settings, config, host));
   const factories = locals.map(({ name, location }): [string, StoreFactory] => [
     name,
     () => openLocalStore(location, settings),
