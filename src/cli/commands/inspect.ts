@@ -11,7 +11,9 @@ import { storeOptions } from '../settings.js';
 const maxListedTags = 100_000;
 
 async function repositoryTags(image: Image, { out, signal }: CommandContext): Promise<string[] | undefined> {
-  if (image.store.transport !== 'docker' || !isTagLister(image.store)) return undefined;
+  // skopeo prints an empty list for every store that is no registry.
+  if (image.store.transport !== 'docker') return [];
+  if (!isTagLister(image.store)) return undefined;
   const tags: string[] = [];
   try {
     for await (const tag of image.store.tags(image.repository, { signal })) {
