@@ -16,7 +16,7 @@ import { isImgfsError } from '../errors/imgfs-error.js';
 import { dockerHub, isRepositoryComponent, isTag, maxRepositoryLength } from '../oci/reference.js';
 import { isRepositoryLister, type CallOptions, type ImageStore } from '../store/store.js';
 import { KnownNames } from './known-names.js';
-import { isRefusal, RepositoryProbe } from './repository-probe.js';
+import { isRefusal, RepositoryProbe, type ProbeAnswer } from './repository-probe.js';
 import { SingleFlight } from './single-flight.js';
 import type { ResolvedName, TagResolver } from './tag-resolver.js';
 
@@ -125,6 +125,21 @@ export class NameFinder {
     if ((await this.#probe.probe(store, name, options.signal)) !== 'yes') return false;
     this.#known.add(store.id, name);
     return true;
+  }
+
+  /**
+   * Whether the name is a repository itself, rather than only the way to some. Asks at most once in a while.
+   * @throws ImgfsError when the store gave no answer at all.
+   */
+  async isRepository(store: ImageStore, name: string, options: CallOptions = {}): Promise<ProbeAnswer> {
+    if (store.transport !== 'docker') {
+      const known =
+        name === '' || (await this.#localNames(store, options)).kind(store.id, name) === 'repository';
+      return known ? 'yes' : 'no';
+    }
+    if (name === '' || (namespacesOnly(store) && !name.includes('/'))) return 'no';
+    if (this.#isRepository(store, name)) return 'yes';
+    return this.#probe.probe(store, name, options.signal);
   }
 
   /** Names directly below `parent` that are known without a request, sorted. */

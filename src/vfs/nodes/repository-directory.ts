@@ -2,9 +2,10 @@
  * A repository, the way to one, or the root of a store: tags and nested repositories side by side.
  * What a name is, `image/name-finder.ts` decides.
  */
-import { isImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import { catalogChildren } from '../../image/catalog-children.js';
 import { join, type FoundRepository } from '../../image/name-finder.js';
+import type { ProbeAnswer } from '../../image/repository-probe.js';
 import { isUnreachable } from '../../image/tag-resolver.js';
 import { isDigest } from '../../oci/digest.js';
 import { dockerHub, isRepositoryName, isTag } from '../../oci/reference.js';
@@ -197,18 +198,53 @@ export class RepositoryDirectory implements DirectoryNode {
     known: readonly string[],
     options: CallOptions,
   ): Promise<Listing> {
-    const { repository, host, certainty } = this.#place;
-    const nested = new Set(known);
-    if (host !== undefined) {
-      for await (const name of this.#catalogBelow(store, options)) {
-        nested.add(name);
-        if (nested.size >= maxNested) break;
-      }
+    const { repository } = this.#place;
+    const nested = await this.#nested(store, known, options);
+    const answer = await this.#isRepository(store, options);
+    const children = [...(answer === 'no' ? [] : own), ...[...nested].sort().map(directoryNamed)];
+    if (answer === 'no' && nested.size === 0 && this.#isDoubtful) {
+      throw new ImgfsError(
+        'not-found',
+        `list ${store.id}/${repository}: the registry has no such repository`,
+        {
+          reference: repository,
+          hint: 'nothing below it is known either, and the registry has no catalog to look in',
+        },
+      );
     }
-    const mustExist = repository !== '' && nested.size === 0 && certainty !== 'exists';
+    if (answer === 'no' || (answer === 'denied' && !this.#isDoubtful)) return { children, immutable: false };
     const stream: Listing['stream'] = (start) =>
-      asDirectories(tagNames(this.#context, store, repository, start, mustExist), nested);
-    return { children: [...own, ...[...nested].sort().map(directoryNamed)], stream, immutable: false };
+      asDirectories(tagNames(this.#context, store, repository, start), nested);
+    return { children, stream, immutable: false };
+  }
+
+  /**
+   * True for a name that nothing speaks for. A name of one component is not doubted: where there is no catalog it is
+   * the namespace in which one looks around.
+   */
+  get #isDoubtful(): boolean {
+    const { repository, certainty } = this.#place;
+    return certainty !== 'exists' && repository.includes('/');
+  }
+
+  async #isRepository(store: ImageStore, options: CallOptions): Promise<ProbeAnswer> {
+    try {
+      return await this.#context.images.names.isRepository(store, this.#place.repository, options);
+    } catch (error) {
+      // The listing of tags will say the same, or give what is remembered.
+      if (isUnreachable(error)) return 'yes';
+      throw error;
+    }
+  }
+
+  async #nested(store: ImageStore, known: readonly string[], options: CallOptions): Promise<Set<string>> {
+    const nested = new Set(known);
+    if (this.#place.host === undefined) return nested;
+    for await (const name of this.#catalogBelow(store, options)) {
+      nested.add(name);
+      if (nested.size >= maxNested) break;
+    }
+    return nested;
   }
 
   async *#catalogBelow(store: ImageStore, options: CallOptions): AsyncGenerator<string, void> {

@@ -29,16 +29,15 @@ function isFileName(text: string): boolean {
 }
 
 /**
- * Tags of a repository in the store's order; none for a name that only leads to repositories.
- * @throws ImgfsError when the store gave no answer and nothing is remembered; `not-found` when `mustExist` and the
- *   store says that there is no such repository.
+ * Tags of a repository in the store's order.
+ * @throws ImgfsError `not-found` when the store says that there is no such repository; any other when it gave no
+ *   answer and nothing is remembered.
  */
 export async function* tagNames(
   context: TreeContext,
   store: ImageStore,
   repository: string,
   start: StreamStart,
-  mustExist: boolean,
 ): AsyncGenerator<string, void> {
   if (!isTagLister(store)) return;
   let yielded = false;
@@ -50,10 +49,7 @@ export async function* tagNames(
       yield tag;
     }
   } catch (error) {
-    if (isImgfsError(error, 'not-found')) {
-      context.images.names.forget(store, repository);
-      if (!mustExist) return;
-    }
+    if (isImgfsError(error, 'not-found')) context.images.names.forget(store, repository);
     if (isImgfsError(error, 'unsupported')) return;
     if (yielded || !isUnreachable(error)) throw error;
     const remembered = await rememberedTags(context, store, repository, start.last);

@@ -36,7 +36,7 @@ export class TagsDirectory implements DirectoryNode {
   async list(): Promise<Listing> {
     const store = await this.#open();
     const stream: Listing['stream'] = (start) =>
-      asDirectories(tagNames(this.#context, store, this.#repository, start, true));
+      asDirectories(tagNames(this.#context, store, this.#repository, start));
     return { children: [], stream, immutable: false };
   }
 }

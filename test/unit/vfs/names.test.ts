@@ -101,7 +101,7 @@ test('N7 a misspelt repository is ENOENT where the registry has a catalog', asyn
 test('N8 a name that leads to repositories is a directory', async () => {
   const { entry, list } = fixture();
   assert.equal((await entry(`${host}/team`)).attributes.type, 'directory');
-  assert.deepEqual(await list(`${host}/team`), ['@tags', '@digests', '@blobs', 'app']);
+  assert.deepEqual(await list(`${host}/team`), ['app']);
 });
 
 test('N9 without a catalog an unknown name is taken for the way to a repository', async () => {
@@ -277,8 +277,21 @@ test('N23 a tag that the registry says is gone is gone, also for work offline', 
 test('N24 a known repository that the registry says is gone is listed no more', async () => {
   const { list, store, entry } = fixture({ catalog: false });
   await entry(`${host}/team/app/v1`);
-  assert.deepEqual(await list(`${host}/team`), ['@tags', '@digests', '@blobs', 'app']);
+  assert.deepEqual(await list(`${host}/team`), ['app']);
   store.content.delete('team/app');
   await list(`${host}/team/app/@tags`).catch(() => undefined);
   assert.ok(!(await list(`${host}/team`).catch(() => ['gone'])).includes('app'));
+});
+
+test('N25 where there is no catalog, a namespace lists what is known, and a missing repository is ENOENT', async () => {
+  const { list, entry } = fixture({ catalog: false });
+  assert.deepEqual(await list(`${host}/team`), []);
+  await entry(`${host}/team/app`);
+  assert.deepEqual(await list(`${host}/team`), ['app']);
+  assert.equal(
+    (await entry(`${host}/team/missing`)).attributes.type,
+    'directory',
+    'it may lead to repositories',
+  );
+  await assert.rejects(list(`${host}/team/missing`), notFound);
 });
