@@ -185,13 +185,12 @@ test(
   async (t) => {
     const machine = makeMachine(t);
     chmodSync(machine.path('run-user'), 0o500);
-    t.after(() => {
+    const scope = parseLoginScope('quay.io');
+    const work = storeCredential(scope, alice, { environment: machine.environment });
+    const { writtenTo } = await work.finally(() => {
       chmodSync(machine.path('run-user'), 0o700);
     });
-    const result = await storeCredential(parseLoginScope('quay.io'), alice, {
-      environment: machine.environment,
-    });
-    assert.equal(result.writtenTo, machine.path('~/.config/containers/auth.json'));
+    assert.equal(writtenTo, machine.path('~/.config/containers/auth.json'));
   },
 );
 
