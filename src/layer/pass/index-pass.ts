@@ -2,7 +2,7 @@
  * The index pass: streams a blob once and learns its entries, its spans and whether it is what its digest says.
  */
 import type { BlobReader } from '../../content/content.js';
-import { ImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import { counter } from '../../observe/metrics.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { digestAlgorithm, digestHex } from '../../oci/digest.js';
@@ -27,6 +27,9 @@ const layersIndexed = counter('imgfs_layer_passes_total', 'Index passes that wer
 
 /** Bytes of the blob in one step: 10 ms of work on a pool thread, and two of them are in memory. */
 const chunkBytes = 256 * 1024;
+
+/** A larger blob is not fetched whole just to say who is to blame: 40 s at 200 Mbit/s. */
+const maxBlameBytes = 2 ** 30;
 
 /** Where a pass stands and what it can leave behind for another one. */
 export interface PassJournal {
@@ -84,10 +87,22 @@ export class IndexPass {
     const options = { format, algorithm, blobSize: blob.size };
     const indexer = startIndexer(resume === undefined ? options : { ...options, saved: resume.saved });
     if (indexer === undefined) throw new ImgfsError('internal', 'index layer: saved state is of no use');
-    const last = await this.stream(indexer, format, resume?.inBytes ?? 0);
+    const last = await this.streamOrBlame(indexer, format, resume?.inBytes ?? 0);
     this.verify(last);
     layersIndexed.add();
     return { format, decodedSize: last.outTotal };
+  }
+
+  private async streamOrBlame(
+    indexer: LayerIndexer,
+    format: LayerFormat,
+    from: number,
+  ): Promise<IndexerStep> {
+    try {
+      return await this.stream(indexer, format, from);
+    } catch (error) {
+      return this.blame(error);
+    }
   }
 
   /** Read ahead by one chunk while the one before is worked on. */
@@ -171,6 +186,21 @@ export class IndexPass {
         ? 'this is a foreign layer: its bytes come from elsewhere'
         : 'the blob can still be read as it is stored',
     });
+  }
+
+  /**
+   * Bytes that do not decode are either a bad layer or a good one that arrived damaged: only the digest of the whole
+   * tells. @throws always.
+   */
+  private async blame(failure: unknown): Promise<never> {
+    const { blob, signal } = this.parts;
+    if (!isImgfsError(failure, 'invalid-content') || blob.size > maxBlameBytes) throw failure;
+    try {
+      await blob.fill({ start: 0, end: blob.size }, { signal });
+    } catch (other) {
+      throw isImgfsError(other, 'integrity') ? other : failure;
+    }
+    throw failure;
   }
 
   private verify(last: IndexerStep): void {

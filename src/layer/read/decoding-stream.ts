@@ -12,6 +12,8 @@ export class DecodingStream {
   private output: Buffer[] = [];
   private error: Error | undefined;
   private fed = 0;
+  /** Ends the wait under way. */
+  private wake: () => void = () => undefined;
   /** True when the compressed stream is over; what was fed behind its end was not used. */
   ended = false;
 
@@ -20,9 +22,11 @@ export class DecodingStream {
     stream.on('data', (part: Buffer) => this.output.push(part));
     stream.on('error', (error: Error) => {
       this.error = error;
+      this.wake();
     });
     stream.on('end', () => {
       this.ended = true;
+      this.wake();
     });
   }
 
@@ -31,8 +35,7 @@ export class DecodingStream {
     this.throwError();
     this.fed += input.length;
     await new Promise<void>((resolve) => {
-      this.stream.once('error', () => resolve());
-      this.stream.once('end', () => resolve());
+      this.wake = resolve;
       this.stream.write(input, () => resolve());
     });
     // Output that was pushed last is handed out in the next turn.
@@ -44,8 +47,7 @@ export class DecodingStream {
   async finish(): Promise<void> {
     if (this.ended || this.error !== undefined) return;
     await new Promise<void>((resolve) => {
-      this.stream.once('error', () => resolve());
-      this.stream.once('end', () => resolve());
+      this.wake = resolve;
       this.stream.end();
     });
     this.throwError();
