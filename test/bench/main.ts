@@ -8,6 +8,7 @@ import type { Section } from './section.js';
 /** Each section is loaded only when it runs. */
 const sections: Readonly<Record<string, () => Promise<Section>>> = {
   browse: async () => (await import('./browse.js')).browse,
+  fuse: async () => (await import('./fuse.js')).fuse,
 };
 
 function showRow(what: string, measured: string, figure: string, reached: string): void {

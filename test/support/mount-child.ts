@@ -2,6 +2,8 @@
  * Program: serves the sample tree of `sample-tree.ts` at a mount point until it is told to stop. Tests start it as a
  * child, because a process must never touch a mount that it serves itself.
  *
+ * `IMGFS_TEST_TREE=bench` serves the tree of `bench-tree.ts` instead.
+ *
  *   node mount-child.js <driver> <mount point> <scratch folder> [options as JSON]
  *
  * One command per line on stdin, one JSON answer per line on stdout:
@@ -15,6 +17,7 @@ import type { FuseDriver, MountOptions } from '../../src/fuse/driver.js';
 import type { Inode } from '../../src/vfs/file-system.js';
 import { nameFromText } from '../../src/vfs/name.js';
 import type { MemoryNode } from './memory-file-system.js';
+import { benchTree } from './bench-tree.js';
 import { sampleTree } from './sample-tree.js';
 
 async function loadDriver(name: string): Promise<FuseDriver> {
@@ -35,7 +38,8 @@ const options: MountOptions = {
   ...(JSON.parse(optionsText) as Partial<MountOptions>),
 };
 const errors: string[] = [];
-const { fileSystem, log } = sampleTree(scratch);
+let burnUntil = 0;
+const fileSystem = process.env['IMGFS_TEST_TREE'] === 'bench' ? benchTree() : sampleTree(scratch);
 const driver = await loadDriver(driverName);
 const session = await driver.mount(mountPoint, fileSystem, {
   ...options,
@@ -66,17 +70,17 @@ async function answer(line: string): Promise<unknown> {
         fills: fileSystem.fills,
         abortedFills: fileSystem.abortedFills,
         errors,
-        log,
       };
     case 'burn': {
       // JavaScript is busy in slices, as while inflating; answers so that the caller knows when it began.
-      const until = Date.now() + Number(words[0]);
+      const wasBurning = Date.now() < burnUntil;
+      burnUntil = Date.now() + Number(words[0]);
       const slice = (): void => {
         const end = Date.now() + 50;
         while (Date.now() < end);
-        if (Date.now() < until) setImmediate(slice);
+        if (Date.now() < burnUntil) setImmediate(slice);
       };
-      setImmediate(slice);
+      if (!wasBurning) setImmediate(slice);
       return { burning: true };
     }
     case 'block': {

@@ -57,6 +57,16 @@ export async function mountSample(
   driver: DriverName,
   options: Partial<MountOptions> = {},
   wrap: readonly string[] = [],
+): Promise<Mounted> {
+  return mountTree('sample', driver, options, wrap);
+}
+
+/** Mount one of the trees that the child program knows. */
+export async function mountTree(
+  tree: 'sample' | 'bench',
+  driver: DriverName,
+  options: Partial<MountOptions> = {},
+  wrap: readonly string[] = [],
   environment: Readonly<Record<string, string>> = {},
 ): Promise<Mounted> {
   const folder = await makeTempDir('mount');
@@ -66,7 +76,7 @@ export async function mountSample(
   const words = [...wrap, process.execPath, program, driver, path, scratch, JSON.stringify(options)];
   const child = spawn(words[0] ?? '', words.slice(1), {
     stdio: ['pipe', 'pipe', 'inherit'],
-    env: { ...process.env, ...environment },
+    env: { ...process.env, IMGFS_TEST_TREE: tree, ...environment },
   });
   const waiting: ((message: Record<string, unknown>) => void)[] = [];
   let ready = (_error?: Error): void => {};

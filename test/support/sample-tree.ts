@@ -31,9 +31,8 @@ async function patternOf(range: ByteRange): Promise<Uint8Array> {
   return pattern(range.start, range.end);
 }
 
-export function sampleTree(scratch: string): { fileSystem: WritableMemoryFileSystem; log: string[] } {
+export function sampleTree(scratch: string): WritableMemoryFileSystem {
   mkdirSync(scratch, { recursive: true });
-  const log: string[] = [];
   const fileSystem = new WritableMemoryFileSystem({ negativeTtlMs: 0 });
   const { root } = fileSystem;
   const big = join(scratch, 'big');
@@ -101,5 +100,5 @@ export function sampleTree(scratch: string): { fileSystem: WritableMemoryFileSys
   const deep = fileSystem.addDirectory(fixed, 'deep');
   deep.complete = true;
   fileSystem.addFile(deep, 'x', 'deep x');
-  return { fileSystem, log };
+  return fileSystem;
 }

@@ -14,9 +14,6 @@ const log = createLogger('fuse');
 /** The kernel sends INIT with the mount itself; a machine that needs longer than this does not work. */
 const initTimeoutMs = 10_000;
 
-/** 1 MiB: the largest request of the kernel. 128 KiB, its default, needs eight round trips for the same bytes. */
-const readAheadKib = 1024;
-
 const errnoOfBusy = 16;
 
 export interface NativeSessionParts {
@@ -26,6 +23,8 @@ export interface NativeSessionParts {
   readonly session: AddonSession;
   readonly dispatcher: Dispatcher;
   readonly watchdog: Watchdog | undefined;
+  /** What the kernel may read ahead; undefined leaves its default. */
+  readonly readAheadKib: number | undefined;
 }
 
 export class NativeSession implements MountSession {
@@ -133,7 +132,8 @@ export class NativeSession implements MountSession {
 
   /** Bigger requests of the kernel for sequential reads. Only root may; without it 128 KiB remain. */
   async #raiseReadAhead(device: string | undefined): Promise<void> {
-    if (device === undefined) return;
+    const { readAheadKib } = this.#parts;
+    if (device === undefined || readAheadKib === undefined) return;
     await writeFile(`/sys/class/bdi/${device}/read_ahead_kb`, `${readAheadKib}`).catch(() => {
       // Not root, or /sys is read-only in this container.
     });
