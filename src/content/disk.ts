@@ -277,7 +277,26 @@ export class DiskCache implements ContentCache {
   /** Fetch an image whole and never evict it, until `unpin`. @throws ImgfsError `cache-full`, and as readers do. */
   async pin(source: BlobSource, options: PinOptions): Promise<void> {
     this.#checkOpen();
-    await pinImage(this, source, options, () => this.#pins.add(options.name, source.descriptor));
+    await pinImage(this, source, options, async (blobs) => {
+      await Promise.all(blobs.map((blob) => this.#onDisk(blob)));
+      await this.#pins.add(options.name, source.descriptor);
+    });
+  }
+
+  /** Wait until a blob has its name on disk. @throws ImgfsError `cache-full` when it did not get there. */
+  async #onDisk({ digest, size }: Descriptor): Promise<void> {
+    // Nothing was kept of an empty blob so far, but other tools look for its file.
+    if (size === 0) this.#small.keep(digest, new Uint8Array(0));
+    await this.#small.written(digest);
+    await this.#table.find(digest)?.finalized;
+    const stat = await fs.stat(this.#paths.blob(digest)).catch(() => undefined);
+    if (stat?.size === size) return;
+    throw new ImgfsError('cache-full', `pin: blob ${digest} could not be kept on disk`, {
+      operation: 'pin image',
+      digest,
+      path: this.directory,
+      hint: 'free disk space, raise --cache-size, or unpin images',
+    });
   }
 
   /** Returns how many pins of that name or digest there were. */

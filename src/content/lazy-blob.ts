@@ -395,6 +395,11 @@ export class LazyBlob implements WindowSink {
     return error;
   }
 
+  /** Resolves when a blob that matched has its name on disk, or could not get it. */
+  get finalized(): Promise<void> {
+    return this.#finalizing ?? Promise.resolve();
+  }
+
   /** Resolves when a dead blob has given up its files and its lock. */
   get burial(): Promise<void> {
     return this.#burial;

@@ -28,19 +28,19 @@ export interface PinOptions extends CallOptions {
   readonly onProgress?: (progress: PinProgress) => void;
 }
 
-/** Fetch everything, then `record` the pin. Blobs stay open until then: they cannot be evicted in between. */
+/** Fetch everything, then `record` the pin of these blobs. They stay open until then: none is evicted in between. */
 export async function pinImage(
   cache: ContentCache,
   source: BlobSource,
   options: PinOptions,
-  record: () => Promise<void>,
+  record: (blobs: readonly Descriptor[]) => Promise<void>,
 ): Promise<void> {
   const wanted = new Map<Digest, BlobSource>();
   const readers: BlobReader[] = [];
   try {
     await collect(cache, source, options, wanted, maxDepth);
     await fillAll(cache, [...wanted.values()], readers, options);
-    await record();
+    await record([...wanted.values()].map(({ descriptor }) => descriptor));
   } finally {
     await Promise.all(readers.map((reader) => reader.close()));
   }

@@ -212,6 +212,23 @@ export function contentSuite(name: string, factory: ContentCacheFactory): void {
     assert.equal(store.requests.length, 1);
   });
 
+  check('what is there is never overwritten, whatever a later answer says', async (t) => {
+    const cache = await factory.open(t);
+    const store = new ScriptedStore({
+      fault: (_request, number) => (number === 0 ? undefined : { whole: true, flipAt: 100 }),
+    });
+    const blob = patterned(3 * mebi);
+    const source = store.add(blob);
+    const reader = await cache.open(source);
+    const bytes = new Uint8Array(4096);
+    await reader.read(bytes, 0, 4096, 0);
+    await reader.read(bytes, 0, 4096, 2 * mebi);
+    await reader.read(bytes, 0, 4096, 0);
+    assert.deepEqual(bytes, blob.subarray(0, 4096));
+    await reader.close();
+    assert.deepEqual(await copyBlob(cache, source), blob);
+  });
+
   for (const [title, fault, code] of [
     ['short', { cutAfter: 100 }, 'protocol'],
     ['starting elsewhere', { claimStart: 4096 }, 'protocol'],

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { digestHex } from '../../../src/oci/digest.js';
 import { mediaTypes } from '../../../src/oci/media-type.js';
 import { copyBlob, patterned, readRange } from '../../conformance/content-suite.js';
+import { mustRun, skipWithout } from '../../support/child.js';
 import { ScriptedStore } from '../../support/scripted-store.js';
 import { tempDir } from '../../support/temp.js';
 import { cacheIn, withCache } from './cache-in-test.js';
@@ -140,6 +141,21 @@ test('pinned images stay, until they are unpinned', { timeout }, async (t) => {
   await cache.prune();
   assert.equal((await cache.status(layer.descriptor.digest)).state, 'absent');
   assert.deepEqual(await fs.readdir(join(cache.directory, 'blobs/sha256')), []);
+});
+
+test('the cache is a layout that skopeo reads', { timeout, skip: skipWithout('skopeo') }, async (t) => {
+  const cache = await cacheIn(t);
+  const store = new ScriptedStore();
+  const config = store.add(
+    Buffer.from('{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}'),
+    'sha256',
+    mediaTypes.ociConfig,
+  );
+  const manifest = { schemaVersion: 2, config: config.descriptor, layers: [] };
+  const image = store.add(Buffer.from(JSON.stringify(manifest)), 'sha256', mediaTypes.ociManifest);
+  await cache.pin(image, { name: 'registry.test/a:1' });
+  const { stdout } = await mustRun('skopeo', ['inspect', `oci:${cache.directory}:registry.test/a:1`]);
+  assert.equal((JSON.parse(stdout) as { Digest: string }).Digest, image.descriptor.digest);
 });
 
 test('a kind of another room comes under the same bound', { timeout }, async (t) => {

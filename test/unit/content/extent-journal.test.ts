@@ -87,3 +87,16 @@ test('a data file that somebody else wrote to is worth nothing', async (t) => {
   const late = { size: 1000, mtimeMs: loose.mtimeMs + 60_000 };
   assert.equal(replayJournal(loose.text, key, late, loose.mtimeMs).bytes, 0);
 });
+
+test('a closed journal writes nothing: its descriptor may be another file', async (t) => {
+  const folder = await tempDir(t, 'journal');
+  const journal = await ExtentJournal.create(join(folder, 'ranges'), key, new Extents());
+  await journal.close();
+  // The lowest free number: the journal's.
+  const innocent = join(folder, 'innocent');
+  const fds = Array.from({ length: 8 }, () => openSync(innocent, 'w'));
+  journal.note(0, 100);
+  await journal.flush();
+  for (const fd of fds) closeSync(fd);
+  assert.equal((await fs.stat(innocent)).size, 0);
+});
