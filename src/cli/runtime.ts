@@ -6,6 +6,7 @@ import type { DiskCache } from '../content/disk.js';
 import type { Image } from '../image/image.js';
 import { Images } from '../image/images.js';
 import type { StoreDirectory } from '../image/stores.js';
+import type { LayerStore } from '../layer/layer-store.js';
 import { parsePlatform } from '../oci/platform.js';
 import { isRegistryHost, normalizeRegistry, withDefaultTag } from '../oci/reference.js';
 import { formatLocation, locationTarget, parseLocation } from '../store/location.js';
@@ -49,16 +50,26 @@ function platformOption(settings: Settings): Pick<FileSystemOptions, 'platform'>
   return settings.platform === undefined ? {} : { platform: parsePlatform(settings.platform) };
 }
 
+/** The layers in a runtime's cache. Close them before the runtime. */
+export async function openLayers({ settings, content }: Runtime): Promise<LayerStore> {
+  const { LayerStore } = await import('../layer/layer-store.js');
+  return new LayerStore({ cache: content, deferred: settings.verify === 'deferred' });
+}
+
 /** The tree over a runtime's stores. */
 export async function openTree(
   runtime: Runtime,
   extra: Partial<FileSystemOptions> = {},
 ): Promise<FileSystem> {
   const { createFileSystem } = await import('../vfs/create-file-system.js');
+  const { ImageInside } = await import('../vfs/inside/image-inside.js');
   const { settings, stores, content } = runtime;
+  const layers = await openLayers(runtime);
+  const presentation = { owner: settings.owner, symlinks: settings.symlinks, allXattrs: settings.allXattrs };
   return createFileSystem({
     stores,
     content,
+    extensions: [new ImageInside({ layers, content, presentation })],
     tagTtlMs: settings.tagTtlMs,
     ...platformOption(settings),
     ...extra,

@@ -26,6 +26,12 @@ export interface Settings {
   readonly platform: string | undefined;
   readonly tagTtlMs: number;
   readonly timeoutMs: number;
+  /** Whose the files in `rootfs/` are. */
+  readonly owner: 'image' | 'mounter';
+  /** Links in `rootfs/` as they are, or kept inside it. */
+  readonly symlinks: 'raw' | 'inside';
+  /** Show `security.*` and `trusted.*` of files in images. */
+  readonly allXattrs: boolean;
 }
 
 /** `$XDG_CACHE_HOME/imgfs`, or `~/.cache/imgfs` (XDG base directory specification). */
@@ -74,7 +80,22 @@ export function storeOptions(yargs: Argv): Argv {
     .option('offline', { type: 'boolean', default: false, describe: 'never use the network' })
     .option('platform', { type: 'string', describe: 'OS/ARCH[/VARIANT] to choose from an index' })
     .option('tag-ttl', { type: 'string', default: '60s', describe: 'how long a tag is believed' })
-    .option('timeout', { type: 'string', default: '60s', describe: 'deadline of one operation' });
+    .option('timeout', { type: 'string', default: '60s', describe: 'deadline of one operation' })
+    .option('owner', {
+      choices: ['image', 'mounter'] as const,
+      default: 'image' as const,
+      describe: 'whose the files in an image are: as the image says, or yours',
+    })
+    .option('symlinks', {
+      choices: ['raw', 'inside'] as const,
+      default: 'raw' as const,
+      describe: 'inside: links of an image lead nowhere outside its rootfs',
+    })
+    .option('all-xattrs', {
+      type: 'boolean',
+      default: false,
+      describe: 'show security.* and trusted.* of files in images',
+    });
 }
 
 function duration(args: Arguments, name: string): number {
@@ -125,5 +146,8 @@ export function settingsFrom(args: Arguments): Settings {
     platform: optionalText(args, 'platform'),
     tagTtlMs: duration(args, 'tag-ttl'),
     timeoutMs: duration(args, 'timeout'),
+    owner: args['owner'] === 'mounter' ? 'mounter' : 'image',
+    symlinks: args['symlinks'] === 'inside' ? 'inside' : 'raw',
+    allXattrs: args['all-xattrs'] === true,
   };
 }

@@ -16,6 +16,17 @@ const pageEntries = 1_000;
 /** Bytes read at once: large enough that read-ahead is never waited for twice. */
 const readChunkBytes = 1024 * 1024;
 
+/** As Linux has it (MAXSYMLINKS). */
+const maxLinks = 40;
+
+/** Number of components that lead to the root of an image's tree; undefined for paths that lead into none. */
+function treeRootDepth(components: readonly string[]): number | undefined {
+  const rootfs = components.indexOf('rootfs');
+  const layers = components.indexOf('layers');
+  if (rootfs > 0 && (layers < 0 || rootfs < layers)) return rootfs + 1;
+  return layers > 0 && /^[0-9]+$/.test(components[layers + 1] ?? '') ? layers + 2 : undefined;
+}
+
 export interface FoundNode {
   readonly inode: Inode;
   readonly attributes: Attributes;
@@ -32,26 +43,54 @@ export class TreeWalker {
     this.#caller = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, pid: process.pid, signal };
   }
 
-  /** Walk from the root. @throws ImgfsError `not-found` naming the first component that is missing. */
-  async find(components: readonly string[]): Promise<FoundNode> {
-    let inode = rootInode;
-    let { attributes } = await this.#fileSystem.getattr(this.#caller, inode);
-    const walked: string[] = [];
-    for (const component of components) {
-      walked.push(component);
-      const entry = await this.#fileSystem.lookup(this.#caller, inode, nameFromText(component));
-      if (entry.attributes === undefined) {
-        throw new ImgfsError('not-found', `${walked.join('/')}: no such file or directory`, {
-          path: walked.join('/'),
-        });
+  /**
+   * Walk from the root. Symbolic links inside an image are followed as a container would, never out of its tree; the
+   * last one too, unless `follow` is false.
+   * @throws ImgfsError `not-found` naming the first component that is missing; `invalid` for a loop of links.
+   */
+  async find(components: readonly string[], follow = true): Promise<FoundNode> {
+    const { attributes } = await this.#fileSystem.getattr(this.#caller, rootInode);
+    /** What was walked: the root, and a node for each component below it. */
+    const walked: FoundNode[] = [{ inode: rootInode, attributes, path: '' }];
+    const top = treeRootDepth(components);
+    const rest = components.toReversed();
+    let links = 0;
+    for (let name = rest.pop(); name !== undefined; name = rest.pop()) {
+      const here = walked.at(-1) ?? walked[0];
+      if (here === undefined) break;
+      if (name === '..') {
+        if (walked.length - 1 > (top ?? 0)) walked.pop();
+        continue;
       }
-      ({ attributes } = entry);
-      inode = attributes.inode;
+      const next = await this.#step(here, name);
+      const isLast = rest.length === 0;
+      if (next.attributes.type !== 'symlink' || top === undefined || (isLast && !follow)) {
+        walked.push(next);
+        continue;
+      }
+      links += 1;
+      if (links > maxLinks) throw new ImgfsError('invalid', `${next.path}: too many symbolic links`);
+      const target = await this.readlink(next.inode);
+      if (target.startsWith('/')) walked.length = top + 1;
+      rest.push(
+        ...target
+          .split('/')
+          .filter((part) => part !== '' && part !== '.')
+          .reverse(),
+      );
     }
-    return { inode, attributes, path: walked.join('/') };
+    return walked.at(-1) ?? { inode: rootInode, attributes, path: '' };
   }
 
-  /** Entries of a directory with their attributes, in the order of the store. */
+  async #step(parent: FoundNode, name: string): Promise<FoundNode> {
+    const path = parent.path === '' ? name : `${parent.path}/${name}`;
+    const entry = await this.#fileSystem.lookup(this.#caller, parent.inode, nameFromText(name));
+    if (entry.attributes === undefined)
+      throw new ImgfsError('not-found', `${path}: no such file or directory`, { path });
+    return { inode: entry.attributes.inode, attributes: entry.attributes, path };
+  }
+
+  /** Entries of a directory with their attributes, in the order of the store; known until the next one is asked for. */
   async *list(
     directory: FoundNode,
   ): AsyncIterable<{ readonly name: string; readonly attributes: Attributes }> {
@@ -63,9 +102,10 @@ export class TreeWalker {
         const page = await this.#fileSystem.readdir(this.#caller, directory.inode, handle, offset, options);
         for (const entry of page.entries) {
           const attributes = await this.#attributesOf(directory.inode, entry);
-          if (entry.entry !== undefined) this.#fileSystem.forget(entry.inode, 1);
           // Gone between the listing and the look: as if it had not been listed.
-          if (attributes !== undefined) yield { name: nameToText(entry.name), attributes };
+          if (attributes === undefined) continue;
+          yield { name: nameToText(entry.name), attributes };
+          this.#fileSystem.forget(attributes.inode, 1);
         }
         offset = page.entries.at(-1)?.next ?? offset;
         end = page.end || page.entries.length === 0;
@@ -78,9 +118,7 @@ export class TreeWalker {
   /** Attributes that did not come with the listing cost a lookup, as `ls -l` on a mount does. */
   async #attributesOf(directory: Inode, entry: DirectoryEntry): Promise<Attributes | undefined> {
     if (entry.entry !== undefined) return entry.entry.attributes;
-    const found = await this.#fileSystem.lookup(this.#caller, directory, entry.name);
-    if (found.attributes !== undefined) this.#fileSystem.forget(found.attributes.inode, 1);
-    return found.attributes;
+    return (await this.#fileSystem.lookup(this.#caller, directory, entry.name)).attributes;
   }
 
   /** The bytes of a file, in order. @throws ImgfsError `is-dir` for a directory. */

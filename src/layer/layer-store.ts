@@ -5,11 +5,12 @@ import type { BlobSource, ContentCache } from '../content/content.js';
 import type { EvictableKind, KindLedger } from '../content/kind-list.js';
 import { isDigest, type Digest } from '../oci/digest.js';
 import type { CallOptions } from '../store/store.js';
+import { peekIndexFacts, type IndexFacts } from './index/index-file.js';
 import type { Layer } from './layer.js';
 import { LentLayer } from './lent-layer.js';
 import { OpenLayer } from './open-layer.js';
 import { defaultLimits, type DecodeLimits } from './pass/limits.js';
-import { DecodedFile } from './read/decoded-file.js';
+import { DecodedFile, layerKey } from './read/decoded-file.js';
 
 export interface LayerStoreOptions {
   readonly cache: ContentCache & {
@@ -64,6 +65,11 @@ export class LayerStore {
       await this.giveBack(digest, shared);
       throw error;
     }
+  }
+
+  /** What the index on disk says about a layer, without opening it; undefined when there is no index. */
+  async peek(digest: Digest): Promise<IndexFacts | undefined> {
+    return peekIndexFacts(join(this.options.cache.directory, 'index', `${layerKey(digest)}.lidx`), digest);
   }
 
   /** Close all layers. */

@@ -21,8 +21,8 @@ export interface LayerProgress {
 export interface LayerBacking {
   /** Open descriptor; lives until the layer is closed. Byte 0 is byte 0 of the decoded archive. */
   readonly fd: number;
-  /** Ranges that are there, decoded and checked, now: sorted and disjoint. */
-  present(): readonly ByteRange[];
+  /** Ranges that are there, decoded and checked, now: sorted and disjoint. Only those that touch `within`, if given. */
+  present(within?: ByteRange): readonly ByteRange[];
 }
 
 /**

@@ -135,7 +135,7 @@ export class OpenLayer implements Layer {
     const { decoded, data } = this;
     if (decoded === undefined || data === undefined || (this.state !== 'ready' && !this.parts.deferred))
       return undefined;
-    return { fd: decoded.fd, present: () => data.present() };
+    return { fd: decoded.fd, present: (within) => data.present(within) };
   }
 
   async close(): Promise<void> {

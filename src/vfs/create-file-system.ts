@@ -83,7 +83,10 @@ export function createFileSystem(options: FileSystemOptions): FileSystem {
     uid: options.uid ?? process.getuid?.() ?? 0,
     gid: options.gid ?? process.getgid?.() ?? 0,
     statfs: () => cacheStatistics(content.directory),
-    onClose: async () => unlisten(),
+    onClose: async () => {
+      unlisten();
+      for (const extension of extensions) await extension.close?.();
+    },
   });
 }
 

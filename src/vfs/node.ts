@@ -27,8 +27,8 @@ export interface NodeStat {
   readonly rdev?: number;
 }
 
-/** Reads one extended attribute; undefined when it is absent now. */
-export type XattrReader = (options: CallOptions) => MaybePromise<string | undefined>;
+/** Reads one extended attribute, text or bytes; undefined when it is absent now. */
+export type XattrReader = (options: CallOptions) => MaybePromise<string | Uint8Array | undefined>;
 
 /** Extended attributes by name. */
 export type NodeXattrs = ReadonlyMap<string, XattrReader>;
@@ -45,7 +45,7 @@ export interface VfsNode {
   /** How long the kernel may believe `stat`, in milliseconds. */
   readonly attrTtlMs: number;
   stat(options: CallOptions): MaybePromise<NodeStat>;
-  xattrs?(): NodeXattrs;
+  xattrs?(options: CallOptions): MaybePromise<NodeXattrs>;
 }
 
 /** The answer to a lookup. */
@@ -71,12 +71,20 @@ export interface StreamStart {
   readonly signal: AbortSignal;
 }
 
+/** Children of a directory: an array, or something that makes them page by page. */
+export interface ChildList {
+  readonly length: number;
+  slice(start: number, end: number): ListedChild[];
+}
+
 export interface Listing {
-  readonly children: readonly ListedChild[];
+  readonly children: ChildList;
   /** More, too many to hold, behind `children`. Started anew when a reader seeks backwards far. */
   readonly stream?: (start: StreamStart) => AsyncIterable<ListedChild>;
   /** The listing cannot change. */
   readonly immutable: boolean;
+  /** What the listing lacks cannot be looked up either. */
+  readonly complete?: boolean;
 }
 
 export interface DirectoryNode extends VfsNode {

@@ -28,6 +28,8 @@ export interface ImageExtension {
   lookup(place: ImagePlace, image: Image, name: Name, options: CallOptions): MaybePromise<Found | undefined>;
   /** True for names of its own, for any image: they are never taken for repositories. */
   owns(place: ImagePlace, name: string): boolean;
+  /** Let go of everything: the tree is closed. */
+  close?(): Promise<void>;
 }
 
 export interface TreeContext {

@@ -39,6 +39,7 @@ import {
   type NodeStat,
   type OpenFile,
   type VfsNode,
+  type XattrReader,
 } from './node.js';
 
 export interface TreeOptions {
@@ -130,7 +131,7 @@ export class Tree implements FileSystem {
     try {
       const listing = await asDirectory(record).list(caller);
       const handle = this.#directories.add({ cursor: new DirectoryCursor(listing), record });
-      return { handle, keepCache: listing.immutable };
+      return { handle, keepCache: listing.immutable, complete: listing.complete === true };
     } catch (error) {
       throw this.#fail('opendir', record, error);
     }
@@ -196,7 +197,7 @@ export class Tree implements FileSystem {
     const record = this.#inodes.get(inode);
     try {
       const value = await this.#xattr(caller, record, nameToText(name));
-      if (value !== undefined) return Buffer.from(value, 'utf8');
+      if (value !== undefined) return typeof value === 'string' ? Buffer.from(value, 'utf8') : value;
       throw new ImgfsError('no-attribute', `no attribute ${JSON.stringify(nameToText(name))}`);
     } catch (error) {
       throw this.#fail('getxattr', record, error);
@@ -206,11 +207,12 @@ export class Tree implements FileSystem {
   async listxattr(caller: Caller, inode: Inode): Promise<readonly Name[]> {
     const record = this.#inodes.get(inode);
     try {
-      const names = [...(record.node.xattrs?.().keys() ?? []), errorAttribute];
+      const readers = (await record.node.xattrs?.(caller)) ?? new Map<string, XattrReader>();
       const present: Name[] = [];
-      for (const name of names) {
-        if ((await this.#xattr(caller, record, name)) !== undefined) present.push(nameFromText(name));
+      for (const [name, reader] of readers) {
+        if ((await reader(caller)) !== undefined) present.push(nameFromText(name));
       }
+      if (this.#options.failures.last(record.inode) !== undefined) present.push(nameFromText(errorAttribute));
       return present;
     } catch (error) {
       throw this.#fail('listxattr', record, error);
@@ -293,21 +295,20 @@ export class Tree implements FileSystem {
     const { name, type, found } = child;
     const node = found?.node;
     if (found === undefined || node === undefined) return { name, type, next, inode: unknownInode };
-    const inode = this.#inodes.peek(parent, name, node);
-    if (!plus) return { name, type, next, inode };
-    const stat = node.stat(caller);
-    if (stat instanceof Promise) {
+    const stat = plus ? node.stat(caller) : undefined;
+    if (stat === undefined || stat instanceof Promise) {
       // Not at hand: the kernel will look it up if it wants it.
-      stat.catch(() => undefined);
-      return { name, type, next, inode };
+      stat?.catch(() => undefined);
+      return { name, type, next, inode: this.#inodes.peek(parent, name, node) };
     }
     const entry = this.#counted(parent, name, node, stat, found.entryTtlMs);
     return { name, type, next, inode: entry.attributes.inode, entry };
   }
 
-  async #xattr(caller: Caller, record: InodeRecord, name: string): Promise<string | undefined> {
+  async #xattr(caller: Caller, record: InodeRecord, name: string): Promise<string | Uint8Array | undefined> {
     if (name === errorAttribute) return this.#options.failures.last(record.inode);
-    return record.node.xattrs?.().get(name)?.(caller);
+    const readers = await record.node.xattrs?.(caller);
+    return readers?.get(name)?.(caller);
   }
 
   #fail(operation: string, record: InodeRecord, error: unknown): Error {

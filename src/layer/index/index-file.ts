@@ -176,6 +176,31 @@ export class IndexWriter {
   }
 }
 
+/**
+ * What an index says about its layer, without reading the rest of it; undefined when there is none that can be used.
+ * Not checked against the file's checksum: good enough to show, not to read by.
+ */
+export async function peekIndexFacts(path: string, digest: Digest): Promise<IndexFacts | undefined> {
+  const file = await open(path, 'r').catch(() => undefined);
+  if (file === undefined) return undefined;
+  try {
+    const { size } = await file.stat();
+    if (size < headerBytes + footerBytes || !header.equals(await readFully(file, headerBytes, 0)))
+      return undefined;
+    const footer = Buffer.from(await readFully(file, footerBytes, size - footerBytes));
+    const metaAt = footer.readDoubleLE(16);
+    // The JSON is a few hundred bytes.
+    if (!(metaAt >= headerBytes && metaAt <= size - footerBytes && size - metaAt < 65_536)) return undefined;
+    const json = Buffer.from(await readFully(file, size - footerBytes - metaAt, metaAt)).toString('utf8');
+    const meta = JSON.parse(json) as Meta;
+    return meta.digest === digest ? meta : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    await file.close();
+  }
+}
+
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r');
   // Some network file systems cannot fsync a folder: they need no help.

@@ -94,14 +94,15 @@ export class LayerData {
     }
   }
 
-  /** Ranges of the decoded archive that are on disk and checked: sorted, joined. */
-  present(): ByteRange[] {
+  /** Ranges of the decoded archive that are on disk and checked: sorted, joined; only those that touch `within`. */
+  present(within?: ByteRange): ByteRange[] {
     const { spans, decoded } = this.parts;
     const ranges: { start: number; end: number }[] = [];
     if (decoded === undefined) return ranges;
-    for (let index = 0; index < spans.count; index += 1) {
-      if (!decoded.isPresent(index)) continue;
+    for (let index = within === undefined ? 0 : spans.find(within.start); index < spans.count; index += 1) {
       const { out, outEnd } = spans.get(index);
+      if (within !== undefined && out >= within.end) break;
+      if (!decoded.isPresent(index)) continue;
       const last = ranges.at(-1);
       if (last?.end === out) last.end = outEnd;
       else ranges.push({ start: out, end: outEnd });

@@ -57,7 +57,8 @@ export class LayersDirectory implements DirectoryNode {
     for (const extension of this.#context.extensions) {
       children.push(...(await extension.list('layers', this.#image, options)));
     }
-    return { children, immutable: true };
+    // Decoded layers appear when their size is known.
+    return { children, immutable: this.#context.extensions.length === 0 };
   }
 
   #file(layer: Descriptor): Found {

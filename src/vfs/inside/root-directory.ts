@@ -1,0 +1,35 @@
+/** The root of a tree: a directory that is shown before its layers were looked at. */
+import type { CallOptions } from '../../store/store.js';
+import type { MaybePromise, NodeStat, NodeXattrs } from '../node.js';
+import { directoryStat } from '../nodes/answers.js';
+import { EntryDirectory } from './entry-nodes.js';
+import type { TreeView } from './tree-view.js';
+
+/** How long attributes hold that are not yet those of the image, in milliseconds. */
+const placeholderMs = 1_000;
+
+/** The number of the root in every merged tree. */
+const rootNode = 0;
+
+export class TreeRootDirectory extends EntryDirectory {
+  readonly #mtimeNs: bigint;
+
+  /** `mtimeNs` is shown until the image's own is known. */
+  constructor(view: TreeView, mtimeNs: bigint) {
+    super(view, rootNode);
+    this.#mtimeNs = mtimeNs;
+  }
+
+  override get attrTtlMs(): number {
+    return this.view.peek() === undefined ? placeholderMs : this.view.immutableMs;
+  }
+
+  /** `ls -l` of an image directory must not fetch its layers. */
+  override stat(options: CallOptions): MaybePromise<NodeStat> {
+    return this.view.peek() === undefined ? directoryStat(this.#mtimeNs) : super.stat(options);
+  }
+
+  override xattrs(options: CallOptions): MaybePromise<NodeXattrs> {
+    return this.view.peek() === undefined ? new Map() : super.xattrs(options);
+  }
+}
