@@ -357,7 +357,8 @@ export class LazyBlob implements WindowSink {
       this.#becomeComplete();
       verified.add();
       // A new name is for the background: whoever waits for bytes does not wait for the disk.
-      if (!this.#file.named) this.#finalizing = this.#file.finalize();
+      // Closed meanwhile, it stays what it is: complete, without its name, and found so at the next open.
+      if (!this.#file.named && !this.#closed) this.#finalizing = this.#file.finalize().catch(() => undefined);
     } catch (error) {
       // The file could not be read back: as good as a mismatch, but nobody's fault but the disk's.
       throw error instanceof ImgfsError ? error : this.#fail(toImgfsError(error).message, false);
