@@ -110,7 +110,9 @@ uint64_t LayerIndexer::longestSpan() const {
 void LayerIndexer::atEvent(Event event) {
   const uint64_t length = outTotal_ - spanOut_;
   const bool isFull = length >= longestSpan();
-  if (event == Event::boundary ? length >= options_.spanBytes / 2 : isFull && event == Event::none) {
+  // Small members and frames are gathered; behind a long one every end is a better start than the next place inside.
+  const bool isWorthIt = length >= options_.spanBytes / 2 || (start_.kind == StartKind::inside && length > 0);
+  if (event == Event::boundary ? isWorthIt : isFull && event == Event::none) {
     const bool isFresh = event == Event::boundary || options_.format == Format::plain;
     closeSpan();
     openSpan(isFresh ? StartKind::fresh : StartKind::inside, 0);

@@ -9,6 +9,7 @@ import { peekIndexFacts, type IndexFacts } from './index/index-file.js';
 import type { Layer } from './layer.js';
 import { LentLayer } from './lent-layer.js';
 import { OpenLayer } from './open-layer.js';
+import { BuildFolder, buildSuffix } from './pass/build-folder.js';
 import { defaultLimits, type DecodeLimits } from './pass/limits.js';
 import { DecodedFile, layerKey } from './read/decoded-file.js';
 
@@ -20,6 +21,8 @@ export interface LayerStoreOptions {
   readonly limits?: DecodeLimits;
   /** Give out trees and data before the blob's digest is known to match. Default false. */
   readonly deferred?: boolean;
+  /** Bytes of a blob between two entries of the journal of a pass. Default 16 MiB. */
+  readonly commitBytes?: number;
 }
 
 interface Shared {
@@ -86,6 +89,7 @@ export class LayerStore {
       cache,
       limits,
       deferred,
+      ...(this.options.commitBytes === undefined ? {} : { commitBytes: this.options.commitBytes }),
       onIndexed: (key, bytes) => this.indexLedger?.set(`${key}.lidx`, bytes),
       onDecoded: (key, bytes) => this.decodedLedger?.grow(`${key}.tar`, bytes),
     });
@@ -113,10 +117,16 @@ export class LayerStore {
       name: 'index',
       folder,
       bonusMs: indexBonusMs,
-      accepts: (key) => digestOfKey(key, '.lidx') !== undefined,
+      accepts: (key) =>
+        digestOfKey(key, '.lidx') !== undefined || digestOfKey(key, buildSuffix) !== undefined,
       evict: async (key) => {
-        const digest = digestOfKey(key, '.lidx');
+        const digest = digestOfKey(key, '.lidx') ?? digestOfKey(key, buildSuffix);
         if (digest === undefined || this.open.has(digest)) return false;
+        if (key.endsWith(buildSuffix)) {
+          const build = await BuildFolder.claim(folder, key.slice(0, -buildSuffix.length));
+          await build?.remove();
+          return build !== undefined;
+        }
         await rm(join(folder, key), { force: true });
         return true;
       },

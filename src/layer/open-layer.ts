@@ -8,12 +8,13 @@ import { ImgfsError, isImgfsError, toImgfsError } from '../errors/imgfs-error.js
 import { createLogger } from '../observe/log.js';
 import type { ByteRange, CallOptions } from '../store/store.js';
 import { EntryTable } from './index/entry-table.js';
-import { IndexFile, IndexWriter, type IndexFacts, type IndexOrigin } from './index/index-file.js';
+import { IndexFile, type IndexFacts, type IndexOrigin } from './index/index-file.js';
 import { SpanTable, type Span } from './index/span-table.js';
 import type { Layer, LayerBacking, LayerProgress } from './layer.js';
 import type { LayerFormat } from './native/layer-addon.js';
-import { IndexPass } from './pass/index-pass.js';
+import { IndexBuild, isLasting } from './pass/build-index.js';
 import type { DecodeLimits } from './pass/limits.js';
+import { defaultCommitBytes } from './pass/pass-journal.js';
 import { DecodedFile, layerKey } from './read/decoded-file.js';
 import { LayerData } from './read/layer-data.js';
 import { readFromStore } from './read/read-from-store.js';
@@ -31,6 +32,8 @@ export interface OpenLayerParts {
   readonly limits: DecodeLimits;
   /** Give out entries and data before the blob's digest is known to match. */
   readonly deferred: boolean;
+  /** Bytes of the blob between two entries of the journal of a pass. */
+  readonly commitBytes?: number;
   /** Told when files grew, for the bound of the cache. */
   readonly onIndexed?: (key: string, bytes: number) => void;
   readonly onDecoded?: (key: string, bytes: number) => void;
@@ -49,6 +52,8 @@ export class OpenLayer implements Layer {
   private facts: IndexFacts | undefined;
   private spans = new SpanTable();
   private index: IndexFile | undefined;
+  /** Closed with the layer. */
+  private readonly retired: { close(): Promise<void> }[] = [];
   private decoded: DecodedFile | undefined;
   private data: LayerData | undefined;
   private passFormat: LayerFormat | undefined;
@@ -143,6 +148,7 @@ export class OpenLayer implements Layer {
     await this.pass.catch(() => undefined);
     this.settle('failed', new ImgfsError('bad-handle', 'read layer: it was closed'));
     await this.index?.close();
+    for (const retired of this.retired) await retired.close();
     await this.decoded?.close();
     await this.blob.close();
   }
@@ -216,47 +222,53 @@ export class OpenLayer implements Layer {
 
   private startPass(): void {
     this.state = 'indexing';
-    this.table = new EntryTable();
-    this.spans = new SpanTable();
     this.pass = this.runPass().catch((error: unknown) => {
       this.settle('failed', toImgfsError(error, 'index layer'));
     });
   }
 
   private async runPass(): Promise<void> {
-    const { descriptor } = this;
-    const writer = await IndexWriter.create(this.indexPath);
+    await this.openDecoded('gzip');
+    const build = await IndexBuild.prepare(this.indexPath, this.descriptor.digest);
     try {
-      await this.openDecoded('gzip');
-      const result = await new IndexPass({
-        descriptor,
-        blob: this.blob,
-        table: this.table,
-        spans: this.spans,
-        writer,
-        limits: this.parts.limits,
-        signal: this.abort.signal,
-        decoded: this.decoded,
-        wantsDecoded: (format, outBytes) => this.wantsDecoded(format, outBytes),
-        onFormat: (format) => {
-          this.passFormat = format;
-          this.makeData(format, (span) => writer.readWindow(span));
-        },
-        onProgress: (inBytes, outBytes) => this.onProgress(inBytes, outBytes),
-      }).run();
-      this.table.seal();
-      const { digest } = descriptor;
-      await writer.seal(
-        { digest, blobSize: this.blob.size, origin: 'pass', ...result },
-        this.table,
-        this.spans,
-      );
+      await this.runBuild(build);
     } catch (error) {
-      await writer.abandon(true);
-      throw error;
+      if (!build.isResumed || !isLasting(error)) throw error;
+      // What the earlier pass left may be what is wrong.
+      log.warn('index pass starts over', {
+        digest: this.descriptor.digest,
+        error: toImgfsError(error).message,
+      });
+      await this.runBuild(await IndexBuild.prepare(this.indexPath, this.descriptor.digest));
     }
-    const index = await IndexFile.open(this.indexPath, descriptor.digest);
-    if (index === undefined) throw new ImgfsError('internal', 'index layer: the index vanished');
+  }
+
+  private async runBuild(build: IndexBuild): Promise<void> {
+    const { descriptor } = this;
+    this.table = build.table;
+    this.spans = build.spans;
+    const { facts, isWritten } = await build.run({
+      commitBytes: this.parts.commitBytes ?? defaultCommitBytes,
+      descriptor,
+      blob: this.blob,
+      limits: this.parts.limits,
+      signal: this.abort.signal,
+      decoded: this.decoded,
+      wantsDecoded: (format, outBytes) => this.wantsDecoded(format, outBytes),
+      onFormat: (format) => {
+        this.passFormat = format;
+        this.makeData(format, (span) => build.readWindow(span));
+      },
+      onProgress: (inBytes, outBytes) => this.onProgress(inBytes, outBytes),
+    });
+    const index = isWritten ? await IndexFile.open(this.indexPath, descriptor.digest) : undefined;
+    if (index === undefined) {
+      // A disk that takes nothing, or a cache that was deleted just now: the layer can be read all the same.
+      this.retired.push(build);
+      this.facts = facts;
+      this.settle('ready', undefined);
+      return;
+    }
     // The table in memory is the same, and others may hold on to it.
     const { table } = this;
     await this.useIndex(index);
@@ -304,11 +316,12 @@ export class OpenLayer implements Layer {
     if (this.state !== 'ready' || !this.badIndex) return;
     this.badIndex = false;
     log.warn('layer index is damaged and is made anew', { digest: this.descriptor.digest });
-    const before = this.index;
+    // Reads under way may still use it.
+    if (this.index !== undefined) this.retired.push(this.index);
     this.index = undefined;
-    this.startPass();
-    await before?.close();
+    this.state = 'indexing';
     await rm(this.indexPath, { force: true });
+    this.startPass();
   }
 
   private checkReady(): boolean {

@@ -19,6 +19,7 @@ import { deflateRaw, inflateRaw } from 'node:zlib';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Digest } from '../../oci/digest.js';
 import type { LayerFormat } from '../native/layer-addon.js';
+import { BytePool } from './byte-pool.js';
 import { byteOrder, type EntryTable } from './entry-table.js';
 import { SpanTable, type Span } from './span-table.js';
 import { decodeTable, encodeTable, type TableCounts } from './table-codec.js';
@@ -104,6 +105,7 @@ export class IndexWriter {
   private readonly temporary: string;
   private readonly file: FileHandle;
   private length = headerBytes;
+  private memory: BytePool | undefined;
 
   private constructor(path: string, temporary: string, file: FileHandle) {
     this.path = path;
@@ -112,9 +114,12 @@ export class IndexWriter {
   }
 
   /** Begin. The folder must exist. */
-  static async create(path: string): Promise<IndexWriter> {
-    const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-    const file = await open(temporary, 'wx', 0o600);
+  static async create(
+    path: string,
+    temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`,
+  ): Promise<IndexWriter> {
+    await rm(temporary, { force: true });
+    const file = await open(temporary, 'wx+', 0o600);
     return new IndexWriter(path, temporary, file);
   }
 
@@ -123,32 +128,38 @@ export class IndexWriter {
     const file = await open(temporary, 'r+');
     const writer = new IndexWriter(path, temporary, file);
     writer.length = headerBytes + windowBytes;
+    if (windowBytes > 0 && (await file.stat()).size < writer.length) {
+      await file.close();
+      throw damaged('windows of an interrupted pass are missing');
+    }
     await file.truncate(writer.length);
     return writer;
   }
 
-  /** Name of the file while it is being written. */
-  get temporaryPath(): string {
-    return this.temporary;
-  }
-
+  /** Keep windows; in memory when the disk does not take them. */
   async appendWindows(windows: Uint8Array): Promise<void> {
-    await writeFully(this.file, windows, this.length);
+    if (this.memory === undefined) {
+      try {
+        await writeFully(this.file, windows, this.length);
+      } catch {
+        const before = await readFully(this.file, this.length - headerBytes, headerBytes);
+        this.memory = new BytePool(before);
+      }
+    }
+    this.memory?.append(windows);
     this.length += windows.length;
   }
 
   /** A window that was appended: the layer is read while it is indexed. */
   async readWindow(span: Span): Promise<Uint8Array> {
-    return readFully(this.file, span.windowStored, headerBytes + span.windowOffset);
+    const { windowOffset, windowStored } = span;
+    if (this.memory !== undefined) return this.memory.all().slice(windowOffset, windowOffset + windowStored);
+    return readFully(this.file, windowStored, headerBytes + windowOffset);
   }
 
-  /** Make what was appended survive a crash. */
-  async sync(): Promise<void> {
-    await this.file.datasync();
-  }
-
-  /** Write the rest and give the file its name. */
+  /** Write the rest and give the file its name. The writer is closed then. @throws what the disk says. */
   async seal(facts: IndexFacts, table: EntryTable, spans: SpanTable): Promise<void> {
+    if (this.memory !== undefined) throw new ImgfsError('cache-full', 'write layer index: the disk is full');
     const { counts, bytes } = encodeTable(table);
     const entries = await deflateAsync(bytes, { level: 6 });
     const meta: Meta = { ...facts, counts, tableBytes: bytes.length };

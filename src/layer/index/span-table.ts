@@ -85,6 +85,11 @@ export class SpanTable {
     return this.windowOffsets.at(-1) ?? 0;
   }
 
+  /** Bytes of the windows of the first `count` spans, as stored. */
+  windowBytesBefore(count: number): number {
+    return this.windowOffsets[count] ?? this.windowBytes;
+  }
+
   /** Take records. @throws ImgfsError `invalid-content` when they do not follow each other. */
   append(records: Uint8Array): void {
     if (records.length % spanRecordBytes !== 0) throw damaged();

@@ -55,7 +55,7 @@ export interface PassParts {
   readonly onProgress: (inBytes: number, outBytes: number) => void;
   readonly journal?: PassJournal;
   /** Go on from here instead of the start. */
-  readonly resume?: { readonly saved: Uint8Array; readonly inBytes: number };
+  readonly resume?: { readonly saved: Uint8Array; readonly inBytes: number; readonly outBytes: number };
 }
 
 export interface PassResult {
@@ -71,6 +71,7 @@ export class IndexPass {
 
   constructor(parts: PassParts) {
     this.parts = parts;
+    this.outTotal = parts.resume?.outBytes ?? 0;
   }
 
   /**
