@@ -220,6 +220,9 @@ describe('imgfs mount refuses', { timeout: 60_000 }, () => {
     const { code, stderr } = await imgfs(['mount', directory, '--store', 'x=layout']);
     assert.equal(code, 2);
     assert.match(stderr, /transport/);
+    const creds = await imgfs(['mount', directory, '--creds', 'alice:secret']);
+    assert.equal(creds.code, 2);
+    assert.doesNotMatch(creds.stderr, /secret/);
     const listing = await imgfs(['ls', `oci:${directory}`]);
     assert.notEqual(listing.code, 0);
     assert.match(listing.stderr, /oci-layout/);

@@ -41,6 +41,12 @@ function mountFlags(args: Arguments): { readOnly: boolean; allowOther: boolean; 
 
 function mountSettings(args: Arguments): MountSettings {
   const common = settingsFrom(args);
+  if (common.credentials !== undefined) {
+    // One pair for every registry that is ever visited would hand it to strangers.
+    throw new ImgfsError('usage', 'mount takes no --creds: a mount reaches many registries', {
+      hint: 'imgfs login HOST keeps a password for one registry; a mount takes it up at once',
+    });
+  }
   const stores = listOf(args['store']).map(parseStore);
   const names = stores.map((store) => store.name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
