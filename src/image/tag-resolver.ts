@@ -108,7 +108,8 @@ export class TagResolver {
       if (bytes !== undefined) await this.#keep(descriptor, bytes);
       await this.#learn(store, target, descriptor);
       const at = this.#now();
-      const until = target.digest === undefined ? at + this.#options.tagTtlMs : Number.POSITIVE_INFINITY;
+      const forEver = target.digest !== undefined && isProven(descriptor, bytes);
+      const until = forEver ? Number.POSITIVE_INFINITY : at + this.#options.tagTtlMs;
       const resolved: ResolvedName = { descriptor, at, stale: false, until };
       this.#replace(key, store, target, resolved);
       return resolved;
@@ -186,6 +187,17 @@ export class TagResolver {
     );
     const { mediaType } = parseManifest(bytes);
     return { descriptor: { mediaType, digest, size }, at: this.#now(), stale: true };
+  }
+}
+
+/** The bytes are at hand (and were verified) and are what the media type says: nothing is the store's mere word. */
+function isProven(descriptor: Descriptor, bytes: Uint8Array | undefined): boolean {
+  if (bytes?.length !== descriptor.size) return false;
+  try {
+    parseManifest(bytes, descriptor.mediaType);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -170,7 +170,10 @@ void test('2,000 seeded faults over reads of blobs', { timeout: 600_000 }, async
   const total = await runScenarios(runOptions(2000, 8), (seed, prng) => scenario(image, seed, prng));
   t.diagnostic(`${total.faults} faults, ${total.succeeded} operations well, ${total.failed} failed`);
   // Neither may be nothing: then it would have proved nothing.
-  assert.ok(process.env['IMGFS_FAULT_SEED'] !== undefined || (total.succeeded > 500 && total.failed > 50));
+  assert.ok(
+    process.env['IMGFS_FAULT_SEED'] !== undefined ||
+      (total.succeeded > total.faults && total.failed > total.faults / 50),
+  );
 });
 
 /** Found by seeds 10, 18, 19: one bad redirect was remembered, and every read of the blob failed for minutes. */
