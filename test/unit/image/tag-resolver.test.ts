@@ -36,11 +36,25 @@ test('a tag is asked once in its time to live, by any number of callers', async 
   assert.deepEqual(store.taken(), ['resolve app:v1']);
 });
 
-test('a digest is asked once for ever', async () => {
+test('a digest whose bytes came along is asked once for ever', async () => {
+  const { store, tags, advance } = setup();
+  const byDigest = { repository: 'app', digest: image.descriptor.digest };
+  const bytes = image.manifests.at(-1)?.bytes ?? new Uint8Array(0);
+  const resolve = store.resolve.bind(store);
+  store.resolve = async (...words) => ({ ...(await resolve(...words)), bytes });
+  await tags.resolve(store, byDigest);
+  advance(1e12);
+  await tags.resolve(store, byDigest);
+  assert.equal(store.taken().length, 1);
+});
+
+test('the mere word of a store about a digest is believed as long as a tag', async () => {
   const { store, tags, advance } = setup();
   const byDigest = { repository: 'app', digest: image.descriptor.digest };
   await tags.resolve(store, byDigest);
-  advance(1e12);
+  await tags.resolve(store, byDigest);
+  assert.equal(store.taken().length, 1);
+  advance(60_000);
   await tags.resolve(store, byDigest);
   assert.equal(store.taken().length, 1);
 });

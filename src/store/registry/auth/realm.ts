@@ -19,12 +19,15 @@ const knownTokenHosts: Readonly<Record<string, readonly string[]>> = {
   'auth.docker.io': ['dhi.io'],
 };
 
-/** `registry-1.docker.io` → `docker.io`; undefined where nothing but a top-level name would be left. */
+/** `co.uk`, `com.au`: a domain of strangers. Short names below a country that are one company's count as such too. */
+const publicSuffix = /^[a-z0-9-]{1,3}\.[a-z]{2}$/;
+
+/** `registry-1.docker.io` → `docker.io`; undefined where only a domain that many share would be left. */
 function parentDomain(host: string): string | undefined {
   const labels = host.split('.');
-  return labels.length > 2 && !/^[0-9.]+$/.test(host) && !host.startsWith('[')
-    ? labels.slice(1).join('.')
-    : undefined;
+  if (labels.length <= 2 || /^[0-9.]+$/.test(host) || host.startsWith('[')) return undefined;
+  const parent = labels.slice(1).join('.');
+  return publicSuffix.test(parent) ? undefined : parent;
 }
 
 /** A neighbour in the registry's own domain: it could as well have asked for the password itself. */

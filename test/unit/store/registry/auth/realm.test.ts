@@ -18,6 +18,8 @@ test('who may see the password', () => {
     ['https://ghcr.io/', 'https://ghcr.io.evil.example/token', false],
     ['https://ghcr.io/', 'https://evil.io/token', false],
     ['https://a.b.example/', 'https://xb.example/token', false],
+    ['https://firm.co.uk/', 'https://evil.co.uk/token', false],
+    ['https://registry.firm.co.uk/', 'https://auth.firm.co.uk/token', true],
     ['https://10.0.0.1/', 'https://9.0.0.1/token', false],
   ];
   for (const [from, realm, expected] of cases) {
