@@ -19,7 +19,7 @@ const constructors = {
 export type ColumnType = keyof typeof constructors;
 
 type Columns<Shape extends Readonly<Record<string, ColumnType>>> = {
-  [Key in keyof Shape]: InstanceType<(typeof constructors)[Shape[Key]]> & Column;
+  -readonly [Key in keyof Shape]: InstanceType<(typeof constructors)[Shape[Key]]> & Column;
 };
 
 export class ColumnTable<Shape extends Readonly<Record<string, ColumnType>>> {

@@ -45,6 +45,11 @@ export class InodeTable {
     return this.table.columns.nlink[inode] ?? 0;
   }
 
+  /** Nothing will be added: give back spare memory. */
+  seal(): void {
+    this.table.trim();
+  }
+
   addLinks(inode: number, count: number): void {
     this.table.columns.nlink[inode] = this.nlink(inode) + count;
   }

@@ -92,6 +92,8 @@ export class MergedTree {
       list[at] = node;
       next[parent] = at + 1;
     }
+    nodes.seal();
+    inodes.seal();
     return new MergedTree(merger, inputs, starts, list);
   }
 

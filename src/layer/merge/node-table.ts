@@ -22,6 +22,8 @@ const shape = {
   inode: 'u32',
   firstChild: 'u32',
   nextSibling: 'u32',
+  /** Hash of parent and name: growing the table must not look at names again. */
+  hash: 'u32',
   /** Number of the layer that last put something here or below, plus one. */
   touched: 'u16',
   nameLength: 'u8',
@@ -70,12 +72,12 @@ export class NodeTable {
   find(parent: number, name: Name): number {
     const mask = this.buckets.length - 1;
     const { columns } = this.nodes;
-    for (let at = hashOf(parent, name) & mask; ; at = (at + 1) & mask) {
+    const hash = hashOf(parent, name);
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
       const node = this.buckets[at] ?? none;
       if (node === none) return none;
-      const start = columns.name[node] ?? 0;
-      if (columns.parent[node] === parent && this.names.equals(start, columns.nameLength[node] ?? 0, name))
-        return node;
+      if (columns.hash[node] !== hash || columns.parent[node] !== parent) continue;
+      if (this.names.equals(columns.name[node] ?? 0, columns.nameLength[node] ?? 0, name)) return node;
     }
   }
 
@@ -126,6 +128,15 @@ export class NodeTable {
     }
   }
 
+  /** Nothing will be added: give back what is only needed for that. */
+  seal(): void {
+    this.nodes.trim();
+    const { columns } = this.nodes;
+    columns.firstChild = new Uint32Array(0);
+    columns.nextSibling = new Uint32Array(0);
+    columns.touched = new Uint16Array(0);
+  }
+
   private add(parent: number, name: Name): number {
     if (this.count >= maxNodes) {
       throw new ImgfsError('too-large', `merge layers: the tree has more than ${maxNodes} names`);
@@ -144,22 +155,21 @@ export class NodeTable {
       columns.nextSibling[node] = columns.firstChild[parent] ?? none;
       columns.firstChild[parent] = node;
     }
+    columns.hash[node] = hashOf(parent, name);
     if (this.count * 2 > this.buckets.length) this.rehash();
-    else this.insert(node, hashOf(parent, name));
+    else this.insert(node);
     return node;
   }
 
-  private insert(node: number, hash: number): void {
+  private insert(node: number): void {
     const mask = this.buckets.length - 1;
-    let at = hash & mask;
+    let at = (this.nodes.columns.hash[node] ?? 0) & mask;
     while (this.buckets[at] !== none) at = (at + 1) & mask;
     this.buckets[at] = node;
   }
 
   private rehash(): void {
     this.buckets = new Uint32Array(this.buckets.length * 4).fill(none);
-    const { columns } = this.nodes;
-    for (let node = 0; node < this.count; node += 1)
-      this.insert(node, hashOf(columns.parent[node] ?? none, this.name(node)));
+    for (let node = 0; node < this.count; node += 1) this.insert(node);
   }
 }
