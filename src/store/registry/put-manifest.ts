@@ -41,12 +41,12 @@ export class ManifestPutter {
     if (wrong !== undefined)
       throw new ImgfsError('name-invalid', `put manifest: ${JSON.stringify(wrong)} is not a tag`);
     if (tags.length > maxTags) throw new ImgfsError('invalid', `put manifest: more than ${maxTags} tags`);
-    const digest = digestOf(bytes);
+    const digest = digestOf(bytes, options.algorithm);
     const [first, ...others] = tags;
     const put = (name: string, extra: readonly string[]): Promise<Reply> =>
       this.#put(repository, { name, extra, bytes, mediaType, digest }, options);
     let reply: Reply;
-    if (first === undefined || others.length === 0) {
+    if (first === undefined || (others.length === 0 && digestAlgorithm(digest) === 'sha256')) {
       reply = await put(first ?? digest, []);
     } else {
       reply = await this.#putMany(tags, digest, put);

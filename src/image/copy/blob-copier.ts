@@ -1,0 +1,211 @@
+/** The blobs of one copy: each once, a few at a time, asked for and mounted before a byte is sent. */
+import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { createDigester, digestAlgorithm, type Digest } from '../../oci/digest.js';
+import { createLogger } from '../../observe/log.js';
+import { isBlobStatter, type BlobUpload, type CallOptions } from '../../store/store.js';
+import type { CopyDestination, CopyEvent, CopySource } from './copy-image.js';
+
+const log = createLogger('copy');
+
+/** `present`: it was there. `mounted`: another repository of the destination had it. */
+export type BlobOutcome = 'present' | 'mounted' | 'sent';
+
+/** The stores retry requests themselves; this is for sessions and bodies that break. */
+const maxAttempts = 4;
+
+export interface BlobCopierOptions extends CallOptions {
+  readonly parallel: number;
+  readonly onEvent?: (event: CopyEvent) => void;
+}
+
+export class BlobCopier {
+  readonly #source: CopySource;
+  readonly #destination: CopyDestination;
+  readonly #options: BlobCopierOptions;
+  readonly #done = new Map<Digest, Promise<void>>();
+  readonly #outcomes: Record<BlobOutcome, number> = { present: 0, mounted: 0, sent: 0 };
+  #sentBytes = 0;
+
+  constructor(source: CopySource, destination: CopyDestination, options: BlobCopierOptions) {
+    this.#source = source;
+    this.#destination = destination;
+    this.#options = options;
+  }
+
+  result(): { readonly blobs: Readonly<Record<BlobOutcome, number>>; readonly sentBytes: number } {
+    return { blobs: { ...this.#outcomes }, sentBytes: this.#sentBytes };
+  }
+
+  /** Resolves when the destination has them all. The first failure is thrown. */
+  async copyAll(blobs: readonly Descriptor[]): Promise<void> {
+    // Large ones first: the last to end decides.
+    const queue = [...blobs].sort((a, b) => b.size - a.size);
+    const worker = async (): Promise<void> => {
+      for (let next = queue.shift(); next !== undefined; next = queue.shift()) await this.#once(next);
+    };
+    await Promise.all(Array.from({ length: this.#options.parallel }, worker));
+  }
+
+  #once(descriptor: Descriptor): Promise<void> {
+    const known = this.#done.get(descriptor.digest);
+    if (known !== undefined) return known;
+    const copying = this.#copy(descriptor);
+    this.#done.set(descriptor.digest, copying);
+    copying.catch(() => this.#done.delete(descriptor.digest));
+    return copying;
+  }
+
+  async #copy(descriptor: Descriptor): Promise<void> {
+    const { digest, size } = descriptor;
+    this.#tell({ kind: 'blob-start', digest, size });
+    const outcome = (await this.#isPresent(descriptor))
+      ? 'present'
+      : (await this.#isMounted(digest))
+        ? 'mounted'
+        : await this.#send(descriptor);
+    this.#outcomes[outcome] += 1;
+    this.#tell({ kind: 'blob-end', digest, size, outcome });
+  }
+
+  async #isPresent({ digest, size }: Descriptor): Promise<boolean> {
+    const { store, repository } = this.#destination;
+    if (!isBlobStatter(store)) return false;
+    try {
+      return (await store.statBlob(repository, digest, this.#call)).size === size;
+    } catch (error) {
+      if (isImgfsError(error, 'not-found')) return false;
+      throw error;
+    }
+  }
+
+  async #isMounted(digest: Digest): Promise<boolean> {
+    const { store, repository } = this.#destination;
+    if (store.id !== this.#source.store.id || repository === this.#source.repository) return false;
+    return store.mountBlob(repository, this.#source.repository, digest, this.#call);
+  }
+
+  async #send(descriptor: Descriptor): Promise<'sent'> {
+    const { store, repository } = this.#destination;
+    const transfer = new Transfer(this.#source, descriptor, (bytes) => {
+      this.#sentBytes += bytes;
+      this.#tell({ kind: 'blob-bytes', digest: descriptor.digest, bytes });
+    });
+    let upload: BlobUpload | undefined;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        upload ??= await store.startUpload(repository, {
+          ...this.#call,
+          size: descriptor.size,
+          algorithm: digestAlgorithm(descriptor.digest),
+        });
+        await transfer.run(upload, this.#call);
+        await upload.finish(descriptor.digest, this.#call);
+        return 'sent';
+      } catch (error) {
+        const goesOn =
+          attempt < maxAttempts && this.#options.signal?.aborted !== true && isWorthAnother(error);
+        if (!goesOn) {
+          await upload?.cancel({ signal: AbortSignal.timeout(5_000) }).catch(() => undefined);
+          throw error;
+        }
+        log.info('copy of a blob goes on', { digest: descriptor.digest, error: String(error) });
+        upload = await this.#realign(upload, transfer);
+      }
+    }
+  }
+
+  /** Go on where the destination is, or begin again. */
+  async #realign(upload: BlobUpload | undefined, transfer: Transfer): Promise<BlobUpload | undefined> {
+    try {
+      transfer.position = (await upload?.status(this.#call)) ?? 0;
+      return upload;
+    } catch (error) {
+      if (isImgfsError(error, 'interrupted')) throw error;
+      await upload?.cancel(this.#call).catch(() => undefined);
+      transfer.position = 0;
+      return undefined;
+    }
+  }
+
+  get #call(): CallOptions {
+    const { signal } = this.#options;
+    return signal === undefined ? {} : { signal };
+  }
+
+  #tell(event: CopyEvent): void {
+    this.#options.onEvent?.(event);
+  }
+}
+
+function isWorthAnother(error: unknown): boolean {
+  return ['unavailable', 'timeout', 'stale', 'not-found', 'protocol', 'rate-limited'].some(
+    (code) => isImgfsError(error) && error.code === code,
+  );
+}
+
+/** Bytes of one blob from source to upload, in order, hashed once whatever is sent twice. */
+class Transfer {
+  /** Where the next byte for the upload is. */
+  position = 0;
+  readonly #source: CopySource;
+  readonly #descriptor: Descriptor;
+  readonly #onBytes: (bytes: number) => void;
+  readonly #digester;
+  #hashed = 0;
+
+  constructor(source: CopySource, descriptor: Descriptor, onBytes: (bytes: number) => void) {
+    this.#source = source;
+    this.#descriptor = descriptor;
+    this.#onBytes = onBytes;
+    this.#digester = createDigester(digestAlgorithm(descriptor.digest));
+  }
+
+  /** @throws ImgfsError `integrity` when the source's bytes are not what the digest says. */
+  async run(upload: BlobUpload, options: CallOptions): Promise<void> {
+    const { size, digest } = this.#descriptor;
+    if (this.position < size) await this.#stream(upload, options);
+    if (this.#hashed !== size) throw this.#wrong(`${this.#hashed} bytes instead of ${size}`);
+    this.#verdict ??= this.#digester.digest();
+    if (this.#verdict !== digest) throw this.#wrong(`they are ${this.#verdict}`);
+  }
+
+  #verdict: Digest | undefined;
+
+  async #stream(upload: BlobUpload, options: CallOptions): Promise<void> {
+    const { size } = this.#descriptor;
+    const range = this.position === 0 ? {} : { range: { start: this.position, end: size } };
+    const body = await this.#source.store.fetch(this.#source.repository, this.#descriptor, {
+      ...options,
+      ...range,
+    });
+    let at = body.start;
+    for await (const chunk of body.chunks) {
+      const end = at + chunk.length;
+      if (end > size) {
+        body.cancel();
+        throw this.#wrong(`more than ${size} bytes`);
+      }
+      if (end > this.#hashed) {
+        this.#digester.update(chunk.subarray(Math.max(0, this.#hashed - at)));
+        this.#hashed = end;
+      }
+      // A server that ignores the range sends what the destination has.
+      if (end > this.position) {
+        const rest = chunk.subarray(Math.max(0, this.position - at));
+        await upload.write(rest, options);
+        this.position = end;
+        this.#onBytes(rest.length);
+      }
+      at = end;
+    }
+  }
+
+  #wrong(why: string): ImgfsError {
+    const { digest } = this.#descriptor;
+    return new ImgfsError('integrity', `copy blob ${digest}: the source gave wrong bytes: ${why}`, {
+      digest,
+      hint: 'the source is damaged, or a proxy before it changes bytes',
+    });
+  }
+}

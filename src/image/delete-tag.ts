@@ -1,0 +1,48 @@
+/**
+ * Deleting a tag, also where a registry deletes by digest only: then a manifest that nobody else has is put under the
+ * tag, and deleted by its digest (the method of regclient's `tag delete`).
+ */
+import { randomUUID } from 'node:crypto';
+import { ImgfsError, isImgfsError } from '../errors/imgfs-error.js';
+import { digestOf } from '../oci/digest.js';
+import { mediaTypes } from '../oci/media-type.js';
+import { isDeleter, isPusher, type CallOptions, type ImageStore } from '../store/store.js';
+
+export interface DeleteTagOptions extends CallOptions {
+  /** Use the dummy manifest where the registry refuses. */
+  readonly fallback?: boolean;
+}
+
+/** @throws ImgfsError `read-only-store`, `not-found`, `unsupported` where neither way works. */
+export async function deleteTag(
+  store: ImageStore,
+  repository: string,
+  tag: string,
+  options: DeleteTagOptions = {},
+): Promise<void> {
+  if (!isDeleter(store)) throw new ImgfsError('read-only-store', `${store.id} cannot delete`);
+  const call: CallOptions = options.signal === undefined ? {} : { signal: options.signal };
+  try {
+    await store.deleteTag(repository, tag, call);
+  } catch (error) {
+    if (!isImgfsError(error, 'unsupported')) throw error;
+    if (options.fallback !== true || !isPusher(store)) {
+      throw new ImgfsError('unsupported', error.message, {
+        ...error.context,
+        cause: error,
+        hint: `${error.hint ?? 'delete the digest instead'}; or allow --tag-delete-fallback`,
+      });
+    }
+    // Missing tags must not be made.
+    await store.resolve({ repository, tag }, call);
+    const config = Buffer.from(JSON.stringify({ imgfs: randomUUID() }));
+    const descriptor = { mediaType: mediaTypes.ociConfig, digest: digestOf(config), size: config.length };
+    const upload = await store.startUpload(repository, { ...call, size: config.length });
+    await upload.write(config, call);
+    await upload.finish(descriptor.digest, call);
+    const manifest = { schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: descriptor, layers: [] };
+    const bytes = Buffer.from(JSON.stringify(manifest));
+    const put = await store.putManifest(repository, bytes, mediaTypes.ociManifest, { ...call, tags: [tag] });
+    await store.deleteManifest(repository, put.digest, call);
+  }
+}
