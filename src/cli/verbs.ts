@@ -4,7 +4,7 @@ import type { Command } from './command.js';
 export interface Verb {
   readonly name: string;
   readonly summary: string;
-  readonly group: 'mounting' | 'looking' | 'access' | 'housekeeping';
+  readonly group: 'mounting' | 'looking' | 'moving' | 'access' | 'housekeeping';
   readonly load: () => Promise<Command>;
 }
 
@@ -19,10 +19,19 @@ export const verbs: readonly Verb[] = [
   { name: 'repos', summary: 'list the repositories of a registry or store', group: 'looking', load: async () => (await import('./commands/repos.js')).reposCommand },
   { name: 'inspect', summary: 'show what an image is made of', group: 'looking', load: async () => (await import('./commands/inspect.js')).inspectCommand },
   { name: 'resolve', summary: 'turn a reference into its digest', group: 'looking', load: async () => (await import('./commands/resolve.js')).resolveCommand },
+  { name: 'cp', summary: 'copy an image from any store to any store', group: 'moving', load: async () => (await import('./commands/cp.js')).cpCommand },
+  { name: 'push', summary: 'push an image: cp to a registry', group: 'moving', load: async () => (await import('./commands/cp.js')).pushCommand },
+  { name: 'pull', summary: 'fetch an image whole and keep it', group: 'moving', load: async () => (await import('./commands/pull.js')).pullCommand },
+  { name: 'tag', summary: 'give an image one more tag', group: 'moving', load: async () => (await import('./commands/tag.js')).tagCommand },
+  { name: 'rm', summary: 'delete a tag or a manifest', group: 'moving', load: async () => (await import('./commands/rm.js')).rmCommand },
+  { name: 'blob', summary: 'put, get, head, rm or mount one blob', group: 'moving', load: async () => (await import('./commands/blob.js')).blobCommand },
+  { name: 'manifest', summary: 'put, get, head or rm one manifest', group: 'moving', load: async () => (await import('./commands/manifest.js')).manifestCommand },
+  { name: 'upload', summary: 'list, resume or cancel uploads that were cut off', group: 'moving', load: async () => (await import('./commands/upload.js')).uploadCommand },
   { name: 'login', summary: 'keep a password for a registry', group: 'access', load: async () => (await import('./commands/login.js')).loginCommand },
   { name: 'logout', summary: 'forget the password of a registry', group: 'access', load: async () => (await import('./commands/logout.js')).logoutCommand },
   { name: 'auth', summary: 'explain which credential would be used', group: 'access', load: async () => (await import('./commands/auth.js')).authCommand },
   { name: 'cache', summary: 'list, check, prune and pin the cache', group: 'housekeeping', load: async () => (await import('./commands/cache.js')).cacheCommand },
+  { name: 'gc', summary: 'remove what no image of an OCI layout needs', group: 'housekeeping', load: async () => (await import('./commands/gc.js')).gcCommand },
   { name: 'completion', summary: 'print a completion script for bash, zsh or fish', group: 'housekeeping', load: async () => (await import('./commands/completion.js')).completionCommand },
 ]; // prettier-ignore
 

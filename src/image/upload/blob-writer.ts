@@ -146,6 +146,7 @@ export class BlobWriter {
     const { store } = this.#deps;
     if (!(await store.mountBlob(repository, from, descriptor.digest, options))) return false;
     this.#committed = { descriptor: await this.#stat(descriptor.digest, options), kind: 'mounted' };
+    this.#dirty = false;
     return true;
   }
 

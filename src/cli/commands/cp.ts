@@ -1,0 +1,94 @@
+/** `imgfs cp` and `imgfs push`: whole images from one store to another. */
+import { copyImage } from '../../image/copy/copy-image.js';
+import { ImgfsError } from '../../errors/imgfs-error.js';
+import { formatPlatform } from '../../oci/platform.js';
+import type { Arguments, Command, CommandContext } from '../command.js';
+import { copyProgress, copySummary } from '../copy-progress.js';
+import { openDestination } from '../destination.js';
+import { withImage } from '../runtime.js';
+import { openStores } from '../registries.js';
+import { settingsFrom, storeOptions } from '../settings.js';
+
+function tagsOf(args: Arguments, tag: string | undefined): string[] {
+  const more = args['tag'];
+  const list = more === undefined ? [] : (Array.isArray(more) ? more : [more]).map(String);
+  return [...new Set([...(tag === undefined ? [] : [tag]), ...list])];
+}
+
+async function run(args: Arguments, context: CommandContext): Promise<void> {
+  const { out, signal } = context;
+  const [from, to] = [String(args['source']), String(args['destination'])];
+  const stores = openStores(settingsFrom(args), []);
+  const destination = await openDestination(to, stores);
+  try {
+    await withImage(from, args, context, async (image) => {
+      const onePlatform = typeof args['platform'] === 'string' && image.isIndex;
+      const { descriptor } = onePlatform ? await image.leaf({ signal }) : image;
+      const { repository, tag, digest } = destination.target;
+      if (digest !== undefined && digest !== descriptor.digest) {
+        throw new ImgfsError('digest-mismatch', `copy ${from}: it is ${descriptor.digest}, not ${digest}`, {
+          digest,
+        });
+      }
+      const progress = copyProgress(`copying ${from}`, out);
+      const result = await copyImage(
+        { store: image.store, repository: image.repository, descriptor },
+        { store: destination.store, repository },
+        {
+          signal,
+          tags: tagsOf(args, tag),
+          referrers: args['referrers'] === true,
+          parallel: Number(args['parallel']),
+          onEvent: progress.onEvent,
+        },
+      ).finally(() => progress.done());
+      if (out.json) {
+        out.document({
+          source: image.reference,
+          destination: to,
+          ...result.descriptor,
+          manifests: result.manifests,
+          blobs: result.blobs,
+          sentBytes: result.sentBytes,
+        });
+        return;
+      }
+      out.line(result.descriptor.digest);
+      const platform = descriptor.platform === undefined ? '' : ` (${formatPlatform(descriptor.platform)})`;
+      out.note(`copied ${image.reference}${platform} to ${to}: ${copySummary(result)}`);
+    });
+  } finally {
+    await destination.close();
+    await stores.close();
+  }
+}
+
+const options: Command['options'] = (yargs) =>
+  storeOptions(yargs)
+    .positional('source', { type: 'string', demandOption: true, describe: 'image' })
+    .positional('destination', { type: 'string', demandOption: true, describe: 'where to, with its tag' })
+    .option('all', { type: 'boolean', default: true, describe: 'every platform of an index (the default; --platform chooses one)' })
+    .option('referrers', { type: 'boolean', default: false, describe: 'signatures, SBOMs and other artifacts come along' })
+    .option('tag', { type: 'string', array: true, requiresArg: true, describe: 'one more tag at the destination, may be repeated' })
+    .option('parallel', { type: 'number', default: 3, describe: 'blobs sent at the same time' }); // prettier-ignore
+
+export const cpCommand: Command = {
+  usage: 'cp <source> <destination>',
+  examples: [
+    [
+      'imgfs cp alpine:3.20 registry.local:5000/alpine:3.20',
+      'all platforms, blobs that are there are skipped',
+    ],
+    ['imgfs cp --platform linux/arm64 alpine oci:./layout:alpine', 'one platform into an OCI layout'],
+    ['imgfs cp oci-archive:image.tar ghcr.io/me/app:v1', 'push an archive'],
+  ],
+  options,
+  run,
+};
+
+export const pushCommand: Command = {
+  usage: 'push <source> <destination>',
+  examples: [['imgfs push oci:./layout:v1 ghcr.io/me/app:v1', 'from a layout to a registry']],
+  options,
+  run,
+};

@@ -1,0 +1,48 @@
+/** Where a verb writes to: a store that is made when it is not there yet, and the name in it. */
+import { resolve } from 'node:path';
+import { assertPusher } from '../image/upload/uploads.js';
+import type { PushStore } from '../image/upload/sender.js';
+import type { StoreDirectory } from '../image/stores.js';
+import { ImgfsError } from '../errors/imgfs-error.js';
+import { isRegistryHost, withDefaultTag } from '../oci/reference.js';
+import { locationTarget, parseLocation } from '../store/location.js';
+import { openStore } from '../store/open.js';
+import type { ImageStore, Target } from '../store/store.js';
+
+export interface Destination {
+  readonly store: PushStore;
+  readonly target: Target;
+  /** Closes what was opened for it. */
+  close(): Promise<void>;
+}
+
+/**
+ * Open the destination that an argument names. Layouts and directories are made when they are missing.
+ * @throws ImgfsError `usage`, `read-only-store`, and what opening throws.
+ */
+export async function openDestination(text: string, stores: StoreDirectory): Promise<Destination> {
+  if (isRegistryHost(text)) {
+    throw new ImgfsError('usage', `${JSON.stringify(text)} names a registry, not a repository in it`, {
+      hint: `write ${text}/name:tag`,
+    });
+  }
+  const location = parseLocation(text);
+  if (location.transport === 'docker') {
+    const { registry, ...target } = withDefaultTag(location.reference);
+    const store: ImageStore = await stores.registry(registry);
+    return { store: assertPusher(store), target, close: async () => undefined };
+  }
+  if (!('path' in location)) {
+    throw new ImgfsError('unsupported', `${location.transport}: cannot be written`, {
+      hint: 'write to a registry, oci: or dir:',
+    });
+  }
+  const store = await openStore({ ...location, path: resolve(location.path) }, { create: true });
+  try {
+    const target = locationTarget(location) ?? { repository: '' };
+    return { store: assertPusher(store), target, close: () => store.close() };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
