@@ -23,6 +23,11 @@ export class SeenBlobs {
     this.#blobs.set(source.descriptor.digest, source);
   }
 
+  /** It was deleted. */
+  remove(digest: Digest): void {
+    this.#blobs.delete(digest);
+  }
+
   /** Where a blob was last seen. */
   get(digest: Digest): BlobSource | undefined {
     return this.#blobs.get(digest);

@@ -102,6 +102,38 @@ export class TagResolver {
     return this.#flights.run(key, options.signal, (signal) => this.#ask(key, store, target, signal));
   }
 
+  /**
+   * The store was changed by us: what a name stands for from now on; undefined when it is gone. With a digest that is
+   * gone, its tags are asked for again.
+   */
+  async note(store: ImageStore, target: Target, descriptor: Descriptor | undefined): Promise<void> {
+    const key = keyOf(store, target);
+    const { repository, tag, digest } = target;
+    if (descriptor === undefined) {
+      const before = this.#remembered.get(key);
+      this.#remembered.delete(key);
+      if (digest !== undefined) this.#forgetTagsOf(store, repository, digest);
+      if (digest !== undefined || tag === undefined) return;
+      await this.#options.content.refs.delete(store.id, repository, tag).catch(() => undefined);
+      if (before !== undefined && !('missing' in before))
+        this.#tell(store, repository, tag, before.descriptor.digest, undefined);
+      return;
+    }
+    await this.#learn(store, target, descriptor);
+    const at = this.#now();
+    const until = digest === undefined ? at + this.#options.tagTtlMs : Number.POSITIVE_INFINITY;
+    this.#replace(key, store, target, { descriptor, at, stale: false, until });
+  }
+
+  #forgetTagsOf(store: ImageStore, repository: string, digest: Digest): void {
+    const prefix = `${store.id}\0${repository}:`;
+    for (const [key, known] of this.#remembered.entries()) {
+      if (!key.startsWith(prefix) || 'missing' in known || known.descriptor.digest !== digest) continue;
+      this.#remembered.delete(key);
+      this.#tell(store, repository, key.slice(prefix.length), digest, undefined);
+    }
+  }
+
   async #ask(key: string, store: ImageStore, target: Target, signal: AbortSignal): Promise<ResolvedName> {
     try {
       const { descriptor, bytes } = await store.resolve(target, { signal });

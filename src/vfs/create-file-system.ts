@@ -15,8 +15,11 @@ import { maxNameBytes } from './name.js';
 import { toNs } from './nodes/answers.js';
 import { ImageDirectory } from './nodes/image-directory.js';
 import { isImageEntryName } from './nodes/image-names.js';
+import { RepositoryDirectory } from './nodes/repository-directory.js';
 import { RootDirectory } from './nodes/root-directory.js';
-import { Tree } from './tree.js';
+import { Tree, type TreeOptions } from './tree.js';
+import { WritableTree } from './writable-tree.js';
+import { Writing, type WritingRules } from './writing/writing.js';
 import type { ControlFile, ImageExtension, TreeContext } from './tree-context.js';
 
 export interface FileSystemOptions {
@@ -40,6 +43,8 @@ export interface FileSystemOptions {
   readonly errorLog?: ErrorLog;
   /** Time of what has no time of its own, in milliseconds since the epoch. Default: now. */
   readonly mountTimeMs?: number;
+  /** Take writes, by these rules. Default: the tree is read-only. */
+  readonly writing?: WritingRules;
   /** Clock of tags and answers, for tests. */
   readonly now?: () => number;
 }
@@ -72,11 +77,19 @@ export function createFileSystem(options: FileSystemOptions): FileSystem {
     visitedRegistries: new Set(),
     // As many as ever fail at once, and no more than a hostile registry may make us remember.
     suspects: new LRUCache({ max: 10_000 }),
+    repositoryNode: (store, repository, host) =>
+      new RepositoryDirectory(context, {
+        open: () => Promise.resolve(store),
+        repository,
+        host,
+        certainty: 'exists',
+      }),
     imageNode: (image) => new ImageDirectory(context, image),
     now: options.now ?? Date.now,
   };
   const unlisten = content.onIntegrityFailure((digest) => context.suspects.set(digest, true));
-  return new Tree({
+  if (options.writing !== undefined) context.writing = new Writing(context, options.writing);
+  const treeOptions: TreeOptions = {
     root: new RootDirectory(context),
     failures: new Failures(options.errorLog ?? new ErrorLog()),
     expiry: new EntryExpiry(images.tags),
@@ -84,10 +97,14 @@ export function createFileSystem(options: FileSystemOptions): FileSystem {
     gid: options.gid ?? process.getgid?.() ?? 0,
     statfs: () => cacheStatistics(content.directory),
     onClose: async () => {
+      await context.writing?.close();
       unlisten();
       for (const extension of extensions) await extension.close?.();
     },
-  });
+  };
+  if (context.writing === undefined) return new Tree(treeOptions);
+  void context.writing.recover().catch(() => undefined);
+  return new WritableTree(treeOptions);
 }
 
 /** What `df` shows: the disk that the cache is on. */

@@ -6,9 +6,10 @@ import type { Images } from '../image/images.js';
 import type { SeenBlobs } from '../image/seen-blobs.js';
 import type { StoreDirectory } from '../image/stores.js';
 import type { Digest } from '../oci/digest.js';
-import type { CallOptions } from '../store/store.js';
+import type { CallOptions, ImageStore } from '../store/store.js';
 import type { Lifetimes } from './lifetimes.js';
 import type { Name } from './name.js';
+import type { Writing } from './writing/writing.js';
 import type { DirectoryNode, Found, ListedChild, MaybePromise } from './node.js';
 
 /** Renders a control file anew. Must be cheap: it runs at `stat` too. */
@@ -46,6 +47,8 @@ export interface TreeContext {
   readonly configuredRegistries: readonly string[];
   /** An image as a directory, for nodes that image directories are made of. */
   readonly imageNode: (image: Image) => DirectoryNode;
+  /** A repository that is known to be one, for a directory that was made and is used as one. */
+  readonly repositoryNode: (store: ImageStore, repository: string, host: string | undefined) => DirectoryNode;
   /** Registries that answered since the mount. */
   readonly visitedRegistries: Set<string>;
   /**
@@ -53,6 +56,8 @@ export interface TreeContext {
    * its pages.
    */
   readonly suspects: LRUCache<Digest, true>;
+  /** Undefined where the tree takes no writes. */
+  writing?: Writing;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }

@@ -63,7 +63,8 @@ const writeFlags =
 const lookups = counter('imgfs_vfs_lookups_total', 'Lookups answered.');
 const reads = counter('imgfs_vfs_read_bytes_total', 'Bytes read through JavaScript.');
 
-interface OpenRecord {
+/** An open file, and what it was opened from. */
+export interface OpenRecord {
   readonly file: OpenFile;
   readonly record: InodeRecord;
 }
@@ -75,15 +76,16 @@ interface OpenDirectory {
 
 export class Tree implements FileSystem {
   readonly #options: TreeOptions;
-  readonly #inodes: InodeTable;
-  readonly #files = new HandleTable<OpenRecord>();
+  /** For the operations that change something, in a class of their own. */
+  protected readonly inodes: InodeTable;
+  protected readonly files = new HandleTable<OpenRecord>();
   readonly #directories = new HandleTable<OpenDirectory>();
 
   constructor(options: TreeOptions) {
     this.#options = options;
-    this.#inodes = new InodeTable(options.root);
-    gauge('imgfs_vfs_inodes', 'Inodes the kernel knows.', () => this.#inodes.size);
-    gauge('imgfs_vfs_open_files', 'Open files.', () => this.#files.size);
+    this.inodes = new InodeTable(options.root);
+    gauge('imgfs_vfs_inodes', 'Inodes the kernel knows.', () => this.inodes.size);
+    gauge('imgfs_vfs_open_files', 'Open files.', () => this.files.size);
     gauge('imgfs_vfs_open_directories', 'Open directories.', () => this.#directories.size);
   }
 
@@ -92,7 +94,7 @@ export class Tree implements FileSystem {
   }
 
   async lookup(caller: Caller, parent: Inode, name: Name): Promise<Entry | NegativeEntry> {
-    const record = this.#inodes.get(parent);
+    const record = this.inodes.get(parent);
     try {
       const directory = asDirectory(record);
       const answer = directory.lookup(name, caller);
@@ -104,11 +106,11 @@ export class Tree implements FileSystem {
   }
 
   forget(inode: Inode, count: number): void {
-    this.#inodes.forget(inode, count);
+    this.inodes.forget(inode, count);
   }
 
   async getattr(caller: Caller, inode: Inode) {
-    const record = this.#inodes.get(inode);
+    const record = this.inodes.get(inode);
     try {
       return { attributes: await this.#attributes(caller, record), attrTtlMs: record.node.attrTtlMs };
     } catch (error) {
@@ -117,7 +119,7 @@ export class Tree implements FileSystem {
   }
 
   async readlink(caller: Caller, inode: Inode): Promise<Name> {
-    const record = this.#inodes.get(inode);
+    const record = this.inodes.get(inode);
     try {
       if (!isSymlinkNode(record.node)) throw new ImgfsError('invalid', 'readlink: not a symbolic link');
       return await record.node.readlink(caller);
@@ -127,7 +129,7 @@ export class Tree implements FileSystem {
   }
 
   async opendir(caller: Caller, inode: Inode): Promise<OpenedDirectory> {
-    const record = this.#inodes.get(inode);
+    const record = this.inodes.get(inode);
     try {
       const listing = await asDirectory(record).list(caller);
       const handle = this.#directories.add({ cursor: new DirectoryCursor(listing), record });
@@ -161,7 +163,7 @@ export class Tree implements FileSystem {
   }
 
   async open(caller: Caller, inode: Inode, flags: number): Promise<OpenedFile> {
-    const record = this.#inodes.get(inode);
+    const record = this.inodes.get(inode);
     try {
       if ((flags & writeFlags) !== 0) {
         throw new ImgfsError('read-only-store', 'open for writing: this file takes no writes');
@@ -170,7 +172,7 @@ export class Tree implements FileSystem {
       if (!isFileNode(record.node)) throw new ImgfsError('invalid', 'open: not a regular file');
       const file = await record.node.open(caller);
       const { keepCache, directIo, backing } = file;
-      const handle = this.#files.add({ file, record });
+      const handle = this.files.add({ file, record });
       return { handle, keepCache, directIo, ...(backing === undefined ? {} : { backing }) };
     } catch (error) {
       throw this.#fail('open', record, error);
@@ -178,7 +180,7 @@ export class Tree implements FileSystem {
   }
 
   async read(caller: Caller, handle: FileHandle, buffer: Uint8Array, position: number): Promise<number> {
-    const { file, record } = this.#files.get(handle);
+    const { file, record } = this.files.get(handle);
     try {
       const answer = file.read(buffer, position, caller);
       const length = typeof answer === 'number' ? answer : await answer;
@@ -190,11 +192,11 @@ export class Tree implements FileSystem {
   }
 
   async release(handle: FileHandle): Promise<void> {
-    await this.#files.remove(handle)?.file.close();
+    await this.files.remove(handle)?.file.close();
   }
 
   async getxattr(caller: Caller, inode: Inode, name: Name): Promise<Uint8Array> {
-    const record = this.#inodes.get(inode);
+    const record = this.inodes.get(inode);
     try {
       const value = await this.#xattr(caller, record, nameToText(name));
       if (value !== undefined) return typeof value === 'string' ? Buffer.from(value, 'utf8') : value;
@@ -205,7 +207,7 @@ export class Tree implements FileSystem {
   }
 
   async listxattr(caller: Caller, inode: Inode): Promise<readonly Name[]> {
-    const record = this.#inodes.get(inode);
+    const record = this.inodes.get(inode);
     try {
       const readers = (await record.node.xattrs?.(caller)) ?? new Map<string, XattrReader>();
       const present: Name[] = [];
@@ -220,13 +222,13 @@ export class Tree implements FileSystem {
   }
 
   async statfs(): Promise<FileSystemStatistics> {
-    return { ...(await this.#options.statfs()), files: this.#inodes.size };
+    return { ...(await this.#options.statfs()), files: this.inodes.size };
   }
 
   async close(): Promise<void> {
     for (const { cursor } of this.#directories.drain()) cursor.close();
-    await Promise.allSettled(this.#files.drain().map(async ({ file }) => file.close()));
-    this.#inodes.clear();
+    await Promise.allSettled(this.files.drain().map(async ({ file }) => file.close()));
+    this.inodes.clear();
     this.#options.expiry.close();
     await this.#options.onClose();
   }
@@ -245,11 +247,18 @@ export class Tree implements FileSystem {
     // Who gave up will not give back a lookup.
     if (caller.signal.aborted) throw abortError(caller.signal);
     if (watch !== undefined) this.#options.expiry.watch(watch, parent.inode, name);
-    return this.#counted(parent, name, node, stat, entryTtlMs);
+    return this.counted(parent, name, node, stat, entryTtlMs);
   }
 
-  #counted(parent: InodeRecord, name: Name, node: VfsNode, stat: NodeStat, entryTtlMs: number): Entry {
-    const record = this.#inodes.remember(parent, name, node);
+  /** Enter a node and count one lookup on it. */
+  protected counted(
+    parent: InodeRecord,
+    name: Name,
+    node: VfsNode,
+    stat: NodeStat,
+    entryTtlMs: number,
+  ): Entry {
+    const record = this.inodes.remember(parent, name, node);
     return { attributes: this.#shown(record, stat), attrTtlMs: node.attrTtlMs, entryTtlMs };
   }
 
@@ -299,9 +308,9 @@ export class Tree implements FileSystem {
     if (stat === undefined || stat instanceof Promise) {
       // Not at hand: the kernel will look it up if it wants it.
       stat?.catch(() => undefined);
-      return { name, type, next, inode: this.#inodes.peek(parent, name, node) };
+      return { name, type, next, inode: this.inodes.peek(parent, name, node) };
     }
-    const entry = this.#counted(parent, name, node, stat, found.entryTtlMs);
+    const entry = this.counted(parent, name, node, stat, found.entryTtlMs);
     return { name, type, next, inode: entry.attributes.inode, entry };
   }
 
@@ -309,6 +318,20 @@ export class Tree implements FileSystem {
     if (name === errorAttribute) return this.#options.failures.last(record.inode);
     const readers = await record.node.xattrs?.(caller);
     return readers?.get(name)?.(caller);
+  }
+
+  /** Run a change of an entry or of a node; its failure is noted where `user.imgfs.error` shows it. */
+  protected async guarded<Value>(
+    operation: string,
+    record: InodeRecord,
+    name: Name | undefined,
+    work: () => Promise<Value>,
+  ): Promise<Value> {
+    try {
+      return await work();
+    } catch (error) {
+      throw this.#options.failures.record(operation, record.inode, pathOf(record, name), error);
+    }
   }
 
   #fail(operation: string, record: InodeRecord, error: unknown): Error {

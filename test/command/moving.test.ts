@@ -13,7 +13,7 @@ import { makeTempDir, removeTempDir } from '../support/temp.js';
 
 describe(
   'verbs that change stores',
-  { timeout: 120_000, skip: skipWithout('docker-registry', 'skopeo') },
+  { timeout: 300_000, skip: skipWithout('docker-registry', 'skopeo') },
   () => {
     let directory: string;
     let docker: DockerRegistry;

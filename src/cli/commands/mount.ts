@@ -56,6 +56,9 @@ function mountSettings(args: Arguments): MountSettings {
   return {
     ...common,
     ...mountFlags(args),
+    allowOverwrite: args['allow-overwrite'] === true,
+    allowDelete: args['allow-delete'] === true,
+    tagDeleteFallback: args['tag-delete-fallback'] === true,
     mountPoint,
     stores,
     driver: args['driver'] as MountSettings['driver'],
@@ -88,6 +91,7 @@ export const mountCommand: Command = {
     ['imgfs mount ~/images', 'every registry, read lazily'],
     ['imgfs mount m --store old=oci:./layout', 'a local store beside the registries'],
     ['imgfs mount m --foreground -o ro', 'stay, and refuse every write'],
+    ['imgfs mount m --allow-overwrite', 'cp, mkdir, ln and mv push; tags may move'],
   ],
   options: (yargs) =>
     storeOptions(yargs)
@@ -111,6 +115,21 @@ export const mountCommand: Command = {
         describe: 'FUSE driver',
       })
       .option('read-only', { type: 'boolean', default: false, describe: 'refuse every write (-o ro)' })
+      .option('allow-overwrite', {
+        type: 'boolean',
+        default: false,
+        describe: 'let tags be pointed at something else',
+      })
+      .option('allow-delete', {
+        type: 'boolean',
+        default: false,
+        describe: 'let tags, manifests and blobs be deleted',
+      })
+      .option('tag-delete-fallback', {
+        type: 'boolean',
+        default: false,
+        describe: 'delete tags by a dummy manifest where a registry deletes by digest only',
+      })
       .option('allow-other', {
         type: 'boolean',
         default: false,

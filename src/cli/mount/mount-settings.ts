@@ -12,6 +12,10 @@ export interface MountSettings extends Settings {
   readonly stores: readonly NamedStore[];
   readonly driver: 'auto' | 'native' | 'fuse-native';
   readonly readOnly: boolean;
+  /** Tags may be replaced; tags, manifests and blobs may be deleted. */
+  readonly allowOverwrite: boolean;
+  readonly allowDelete: boolean;
+  readonly tagDeleteFallback: boolean;
   readonly allowOther: boolean;
   readonly allowNonEmpty: boolean;
   readonly createMountPoint: boolean;

@@ -80,8 +80,12 @@ export async function serve(
     before(line);
   });
   let session: MountSession | undefined;
+  const { allowOverwrite, allowDelete, tagDeleteFallback } = settings;
   const tree = await openTree(runtime, {
     errorLog,
+    ...(settings.readOnly || settings.offline
+      ? {}
+      : { writing: { allowOverwrite, allowDelete, tagDeleteFallback } }),
     controlFiles: controlFiles({
       settings: { ...settings, mountPoint },
       version: context.version,

@@ -7,9 +7,11 @@
 import type { Backing, BlobReader, BlobSource } from '../../content/content.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { CallOptions } from '../../store/store.js';
-import type { FileBacking } from '../file-system.js';
-import type { FileNode, NodeStat, NodeXattrs, OpenFile, XattrReader } from '../node.js';
+import type { Caller, FileBacking } from '../file-system.js';
+import type { NodeStat, NodeXattrs, OpenFile, XattrReader } from '../node.js';
 import type { TreeContext } from '../tree-context.js';
+import type { WritableFile, WritableFileNode } from '../writable-node.js';
+import { rewriteBlob } from '../writing/rewrite-blob.js';
 import { fileStat } from './answers.js';
 import { copyAt } from './bytes-file.js';
 
@@ -20,11 +22,14 @@ export interface BlobFileOptions {
   readonly mtimeNs: bigint;
   /** Shown as `user.oci.title`. */
   readonly title?: string;
+  /** The tag that this is the manifest of, by which it may be replaced. */
+  readonly tag?: string;
 }
 
-export class BlobFile implements FileNode {
+export class BlobFile implements WritableFileNode {
   readonly type = 'file';
-  readonly identity: string;
+  readonly identity?: string;
+  readonly version?: string;
   readonly attrTtlMs: number;
   readonly #context: TreeContext;
   readonly #source: BlobSource;
@@ -34,8 +39,21 @@ export class BlobFile implements FileNode {
     this.#context = context;
     this.#source = source;
     this.#options = options;
-    this.identity = `blob ${source.descriptor.digest}`;
+    // What may be replaced is a file of its own: others that have its content now must not change with it.
+    if (options.tag !== undefined && context.writing?.rules.allowOverwrite === true)
+      this.version = `tagged ${source.descriptor.digest}`;
+    else this.identity = `blob ${source.descriptor.digest}`;
     this.attrTtlMs = context.lifetimes.immutableMs;
+  }
+
+  /** What it is, and where it can be had. */
+  get source(): BlobSource {
+    return this.#source;
+  }
+
+  /** Writing what is there already is fine; a tag's manifest may be replaced by another one of its kind. */
+  openForWriting(_flags: number, caller: Caller): Promise<WritableFile> {
+    return rewriteBlob(this.#context, this.#source, this.#options.tag, () => this.stat(), caller);
   }
 
   stat(): NodeStat {

@@ -10,6 +10,7 @@ import type { Found } from '../node.js';
 import type { TreeContext } from '../tree-context.js';
 import { found, missing } from './answers.js';
 import { BlobFile } from './blob-file.js';
+import { blobChanges, blobUnderWay } from '../writing/digest-changes.js';
 import type { DigestNamespace } from './digest-directories.js';
 
 function fileFound(context: TreeContext, source: BlobSource): Found {
@@ -87,10 +88,14 @@ export function repositoryBlobs(
       return { mediaType: mediaTypes.octetStream, digest, size };
     }
   };
+  const { writing } = context;
   return {
     childType: 'file',
+    ...(writing === undefined ? {} : { changes: blobChanges(context, writing, open, repository) }),
     lookup: async (digest, options) => {
       const store = await open();
+      const underWay = blobUnderWay(context, store, repository, digest);
+      if (underWay !== undefined) return underWay;
       const known = seen.get(digest);
       if (known !== undefined && known.store.id === store.id && known.repository === repository) {
         return fileFound(context, known);

@@ -9,6 +9,7 @@ import type { TreeContext } from '../tree-context.js';
 import { found, missing } from './answers.js';
 import type { DigestNamespace } from './digest-directories.js';
 import { ImageDirectory, type ImageDirectoryOptions } from './image-directory.js';
+import { digestChanges, digestUnderWay } from '../writing/digest-changes.js';
 import { manifestKind } from '../../oci/media-type.js';
 
 /** A tag's image directory, believed as long as the tag is. */
@@ -58,9 +59,17 @@ export function repositoryDigests(
   open: () => Promise<ImageStore>,
   repository: string,
 ): DigestNamespace {
+  const { writing } = context;
   return {
     childType: 'directory',
-    lookup: async (digest, options) => digestFound(context, await open(), repository, digest, options),
+    ...(writing === undefined ? {} : { changes: digestChanges(context, writing, open, repository) }),
+    lookup: async (digest, options) => {
+      const store = await open();
+      return (
+        digestUnderWay(context, store, repository, digest) ??
+        (await digestFound(context, store, repository, digest, options))
+      );
+    },
     list: async () => {
       const sources = context.seen.of(await open(), repository);
       return sources

@@ -1,12 +1,14 @@
 /** An image directory: one image, bound to the digest it was found by. */
-import { isImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import { accepted, type Image } from '../../image/image.js';
 import { inspectImage, renderInspection } from '../../image/inspect.js';
 import type { ArtifactManifest, ImageManifest, Manifest } from '../../oci/manifest.js';
 import { isReferrersFinder, type CallOptions } from '../../store/store.js';
 import { nameFromText, nameToText, type Name } from '../name.js';
+import type { Caller } from '../file-system.js';
+import type { ChangeableDirectory } from '../writable-node.js';
+import { writingOf } from '../writing/tag-place.js';
 import type {
-  DirectoryNode,
   Found,
   ListedChild,
   Listing,
@@ -40,7 +42,7 @@ export function layersOf(manifest: ImageManifest | ArtifactManifest) {
   return manifest.kind === 'image' ? manifest.layers : manifest.blobs;
 }
 
-export class ImageDirectory implements DirectoryNode {
+export class ImageDirectory implements ChangeableDirectory {
   readonly type = 'directory';
   readonly version: string;
   readonly image: Image;
@@ -75,6 +77,22 @@ export class ImageDirectory implements DirectoryNode {
       ['user.imgfs.stale', () => (stale === true ? 'yes' : undefined)],
       ['user.imgfs.cached', () => this.#cached()],
     ]);
+  }
+
+  /** The manifest stands for the tag, or without one for the image. */
+  async unlink(name: Name, caller: Caller): Promise<void> {
+    const writing = writingOf(this.#context);
+    const text = nameToText(name);
+    const top = this.image.isIndex ? 'index.json' : 'manifest.json';
+    if (text !== top) {
+      throw new ImgfsError('immutable', `rm ${text}: an image is deleted whole`, {
+        hint: `rmdir it, or rm ${top}`,
+      });
+    }
+    const { store, repository, tag, descriptor } = this.image;
+    const call = { signal: caller.signal };
+    if (tag === undefined) await writing.deleteManifest(store, repository, descriptor.digest, call);
+    else await writing.deleteTag(store, repository, tag, call);
   }
 
   lookup(name: Name, options: CallOptions): MaybePromise<Found> {
@@ -208,7 +226,12 @@ export class ImageDirectory implements DirectoryNode {
   }
 
   #blob(descriptor: Image['descriptor']): Found {
-    const file = new BlobFile(this.#context, this.image.source(descriptor), { mtimeNs: this.#mtimeNs() });
+    const { tag } = this.image;
+    const isTop = tag !== undefined && descriptor.digest === this.image.descriptor.digest;
+    const file = new BlobFile(this.#context, this.image.source(descriptor), {
+      mtimeNs: this.#mtimeNs(),
+      ...(isTop ? { tag } : {}),
+    });
     return found(file, this.#context.lifetimes.immutableMs);
   }
 

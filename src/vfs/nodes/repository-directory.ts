@@ -12,6 +12,12 @@ import { dockerHub, isRepositoryName, isTag } from '../../oci/reference.js';
 import type { CallOptions, ImageStore } from '../../store/store.js';
 import { nameFromText, nameToText, type Name } from '../name.js';
 import type { DirectoryNode, Found, ListedChild, Listing, NodeStat, StreamStart, VfsNode } from '../node.js';
+import type { Caller } from '../file-system.js';
+import type { Image } from '../../image/image.js';
+import type { ChangeableDirectory, Created } from '../writable-node.js';
+import { removeTagAt, tagImageAt, writingOf } from '../writing/tag-place.js';
+import { makePending, pendingAt, pendingPlace, PendingDirectory } from './pending-directory.js';
+import { UploadsDirectory, uploadsName } from './uploads-directory.js';
 import { isDesktopProbe } from '../probe-names.js';
 import type { TreeContext } from '../tree-context.js';
 import { directoryStat, found, listed, missing } from './answers.js';
@@ -35,7 +41,7 @@ export interface RepositoryPlace {
 /** Nested names collected for one listing of a repository; a registry's root is streamed instead. */
 const maxNested = 10_000;
 
-export class RepositoryDirectory implements DirectoryNode {
+export class RepositoryDirectory implements ChangeableDirectory {
   readonly type = 'directory';
   readonly attrTtlMs: number;
   readonly #context: TreeContext;
@@ -78,7 +84,9 @@ export class RepositoryDirectory implements DirectoryNode {
 
   /** Directories that every repository has. A registry's root is no repository. */
   #ownNames(): readonly string[] {
-    return this.#isRegistryRoot ? [] : ['@tags', '@digests', '@blobs'];
+    if (this.#isRegistryRoot) return [];
+    const uploads = this.#context.writing === undefined ? [] : [uploadsName];
+    return ['@tags', '@digests', '@blobs', ...uploads];
   }
 
   #own(name: string): VfsNode | undefined {
@@ -91,14 +99,67 @@ export class RepositoryDirectory implements DirectoryNode {
         return new DigestDirectory(this.#context, repositoryDigests(this.#context, open, repository));
       case '@blobs':
         return new DigestDirectory(this.#context, repositoryBlobs(this.#context, open, repository));
+      case uploadsName:
+        return new UploadsDirectory(this.#context, writingOf(this.#context), open, repository);
       default:
         return undefined;
     }
   }
 
+  /** A tag or a nested repository, whichever it will be used as. */
+  async mkdir(name: Name): Promise<DirectoryNode> {
+    const store = await this.#place.open();
+    const text = nameToText(name);
+    const asTag = await this.#asTag(store);
+    if (asTag !== undefined && text === 'layers') return asTag.mkdir(name);
+    return this.#pending(store, text);
+  }
+
+  /** Only where nothing is known of the repository: then it may be a tag of the one above. */
+  async create(name: Name, caller: Caller): Promise<Created> {
+    const asTag = await this.#asTag(await this.#place.open());
+    if (asTag !== undefined) return asTag.create(name, caller);
+    throw new ImgfsError('immutable', `create ${nameToText(name)}: a repository has no files of its own`, {
+      hint: 'blobs go to @uploads/, a manifest into a directory with the name of its tag',
+    });
+  }
+
+  async rmdir(name: Name, caller: Caller): Promise<void> {
+    const { open, repository } = this.#place;
+    await removeTagAt(this.#context, await open(), repository, nameToText(name), { signal: caller.signal });
+  }
+
+  async tagImage(name: Name, image: Image, caller: Caller) {
+    const { open, repository } = this.#place;
+    const { signal } = caller;
+    return tagImageAt(this.#context, await open(), repository, nameToText(name), image, { signal });
+  }
+
+  assertRemovable(): void {
+    writingOf(this.#context).assertDelete('a tag that moves');
+  }
+
+  #pending(store: ImageStore, name: string): PendingDirectory {
+    const { repository } = this.#place;
+    return makePending(this.#context, writingOf(this.#context), pendingPlace(store, repository, name));
+  }
+
+  /** This directory as one made with mkdir, where the registry cannot say that it is a repository. */
+  async #asTag(store: ImageStore): Promise<PendingDirectory | undefined> {
+    const { repository, certainty, host } = this.#place;
+    if (certainty === 'exists' || host === undefined || repository === '') return undefined;
+    const known = pendingAt(this.#context, store, repository)?.node;
+    if (known instanceof PendingDirectory) return known;
+    const slash = repository.lastIndexOf('/');
+    const place = pendingPlace(store, repository.slice(0, Math.max(0, slash)), repository.slice(slash + 1));
+    return makePending(this.#context, writingOf(this.#context), place);
+  }
+
   async #find(text: string, options: CallOptions): Promise<Found> {
     const store = await this.#place.open();
     const { repository } = this.#place;
+    const pending = pendingAt(this.#context, store, join(repository, text));
+    if (pending !== undefined) return pending;
     // A local store may have components with a colon (`localhost:5000`); those it has win.
     const isPlain = !/[:@]/.test(text) || (await this.#isLocalChild(store, text, options));
     if (!isPlain) return this.#byReference(store, text, options);

@@ -1,13 +1,21 @@
 /** `@tags/`: the tags of a repository and nothing else. */
 import { nameToText, type Name } from '../name.js';
 import type { CallOptions, ImageStore } from '../../store/store.js';
+import type { Caller } from '../file-system.js';
+import type { Image } from '../../image/image.js';
+import { join } from '../../image/name-finder.js';
+import { isTag } from '../../oci/reference.js';
 import type { DirectoryNode, Found, Listing, NodeStat } from '../node.js';
+import type { ChangeableDirectory } from '../writable-node.js';
+import { removeTagAt, tagImageAt, writingOf } from '../writing/tag-place.js';
+import { ImgfsError } from '../../errors/imgfs-error.js';
+import { makePending, pendingAt } from './pending-directory.js';
 import type { TreeContext } from '../tree-context.js';
 import { directoryStat, missing } from './answers.js';
 import { tagFound } from './found-images.js';
 import { asDirectories, tagNames } from './tag-streams.js';
 
-export class TagsDirectory implements DirectoryNode {
+export class TagsDirectory implements ChangeableDirectory {
   readonly type = 'directory';
   readonly attrTtlMs: number;
   readonly #context: TreeContext;
@@ -27,10 +35,42 @@ export class TagsDirectory implements DirectoryNode {
 
   async lookup(name: Name, options: CallOptions): Promise<Found> {
     const store = await this.#open();
+    const pending = pendingAt(this.#context, store, join(this.#repository, nameToText(name)));
+    if (pending !== undefined) return pending;
     const tag = await this.#context.images.names.findTag(store, this.#repository, nameToText(name), options);
     return tag === undefined
       ? missing(this.#context.lifetimes.negativeMs)
       : tagFound(this.#context, store, tag);
+  }
+
+  async mkdir(name: Name): Promise<DirectoryNode> {
+    const store = await this.#open();
+    const tag = nameToText(name);
+    if (!isTag(tag)) throw new ImgfsError('name-invalid', `${JSON.stringify(tag)} is not a tag`);
+    const path = join(this.#repository, tag);
+    return makePending(this.#context, writingOf(this.#context), {
+      store,
+      repository: this.#repository,
+      tag,
+      path,
+    });
+  }
+
+  async rmdir(name: Name, caller: Caller): Promise<void> {
+    await removeTagAt(this.#context, await this.#open(), this.#repository, nameToText(name), {
+      signal: caller.signal,
+    });
+  }
+
+  async tagImage(name: Name, image: Image, caller: Caller) {
+    const { signal } = caller;
+    return tagImageAt(this.#context, await this.#open(), this.#repository, nameToText(name), image, {
+      signal,
+    });
+  }
+
+  assertRemovable(): void {
+    writingOf(this.#context).assertDelete('a tag that moves');
   }
 
   async list(): Promise<Listing> {

@@ -1,0 +1,244 @@
+/**
+ * A directory made with mkdir: a repository or a tag, whichever it is used as. `manifest.json`, `config.json` and
+ * `layers/` in it make it a tag of the repository above; `@uploads/`, `@tags/` and directories make it a repository.
+ */
+import { ImgfsError } from '../../errors/imgfs-error.js';
+import { join } from '../../image/name-finder.js';
+import { isRepositoryName, isTag } from '../../oci/reference.js';
+import type { CallOptions } from '../../store/store.js';
+import type { Caller } from '../file-system.js';
+import { nameToText, type Name } from '../name.js';
+import type { DirectoryNode, Found, Listing, ListedChild, NodeStat } from '../node.js';
+import type { TreeContext } from '../tree-context.js';
+import type { ChangeableDirectory, Created } from '../writable-node.js';
+import { PendingImage, type DocumentName, type PendingPlace } from '../writing/pending-image.js';
+import { placeKey, type Writing } from '../writing/writing.js';
+import { directoryStat, found, listed, missing, toNs } from './answers.js';
+import { PendingDocument } from './pending-document.js';
+import { UploadFile } from './upload-file.js';
+
+const documentNames: ReadonlySet<string> = new Set<DocumentName>(['manifest.json', 'index.json']);
+
+export class PendingDirectory implements ChangeableDirectory {
+  readonly type = 'directory';
+  readonly version = 'pending';
+  readonly attrTtlMs = 0;
+  readonly image: PendingImage;
+  readonly #context: TreeContext;
+  readonly #writing: Writing;
+
+  constructor(context: TreeContext, writing: Writing, image: PendingImage) {
+    this.#context = context;
+    this.#writing = writing;
+    this.image = image;
+  }
+
+  stat(): NodeStat {
+    return directoryStat(toNs(this.#context.now()));
+  }
+
+  async lookup(name: Name, options: CallOptions): Promise<Found> {
+    const text = nameToText(name);
+    // It has become a repository, or a tag that is looked up by its path: who is in it still sees what is there.
+    const repository =
+      this.#writing.pending.get(this.image.key) === this.image ? undefined : this.#asRepository();
+    if (repository !== undefined && this.image.documentNames().length === 0)
+      return repository.lookup(name, options);
+    if (documentNames.has(text)) {
+      return this.image.document(text as DocumentName) === undefined
+        ? missing(0)
+        : found(new PendingDocument(this.#context, this.image, text as DocumentName), 0);
+    }
+    if (text === 'layers') return this.image.hasLayers ? found(this.#layers(), 0) : missing(0);
+    const upload = this.#upload(text);
+    if (upload !== undefined) return found(upload, 0);
+    if (text.startsWith('@')) return (await this.#asRepository()?.lookup(name, options)) ?? missing(0);
+    const nested = pendingAt(this.#context, this.image.place.store, join(this.image.place.path, text));
+    return nested ?? missing(0);
+  }
+
+  list(): Listing {
+    const children: ListedChild[] = this.image
+      .documentNames()
+      .flatMap((name) => listed(name, found(new PendingDocument(this.#context, this.image, name), 0)));
+    const config = this.#upload('config.json');
+    if (config !== undefined) children.push(...listed('config.json', found(config, 0)));
+    if (this.image.hasLayers) children.push(...listed('layers', found(this.#layers(), 0)));
+    const prefix = placeKey(this.image.place.store, `${this.image.place.path}/`);
+    for (const [key, nested] of this.#writing.pending) {
+      const rest = key.startsWith(prefix) ? key.slice(prefix.length) : '/';
+      if (rest.includes('/')) continue;
+      children.push(...listed(rest, found(new PendingDirectory(this.#context, this.#writing, nested), 0)));
+    }
+    return { children, immutable: false };
+  }
+
+  async create(name: Name, caller: Caller): Promise<Created> {
+    const text = nameToText(name);
+    this.image.assertImagePossible();
+    if (documentNames.has(text)) {
+      const node = new PendingDocument(this.#context, this.image, text as DocumentName);
+      return { node, file: node.openForWriting(0, caller) };
+    }
+    if (text === 'config.json') return startUpload(this.#context, this.#writing, this.image, text, caller);
+    throw new ImgfsError(
+      'forbidden',
+      `create ${text}: an image directory takes manifest.json, index.json, config.json and layers/`,
+      {
+        hint: 'blobs go to @uploads/ of the repository',
+      },
+    );
+  }
+
+  async mkdir(name: Name): Promise<DirectoryNode> {
+    const text = nameToText(name);
+    if (text === 'layers') {
+      this.image.assertImagePossible();
+      this.image.hasLayers = true;
+      return this.#layers();
+    }
+    const { store, path } = this.image.place;
+    return makePending(this.#context, this.#writing, pendingPlace(store, path, text));
+  }
+
+  async rmdir(name: Name): Promise<void> {
+    const text = nameToText(name);
+    if (text === 'layers') {
+      this.image.hasLayers = false;
+      return;
+    }
+    await removePending(this.#writing, placeKey(this.image.place.store, join(this.image.place.path, text)));
+  }
+
+  async unlink(name: Name): Promise<void> {
+    const text = nameToText(name);
+    const entry = this.#writing.table.begunIn(this.image.key).get(text);
+    if (entry === undefined)
+      throw new ImgfsError('forbidden', `rm ${text}: rmdir the directory to give the image up`);
+    await entry.cancel();
+    this.#writing.table.forget(this.image.key, text);
+  }
+
+  #upload(name: string): UploadFile | undefined {
+    const entry = this.#writing.table.begunIn(this.image.key).get(name);
+    return entry === undefined ? undefined : new UploadFile(this.#context, this.image.place.store, entry);
+  }
+
+  #layers(): PendingLayers {
+    return new PendingLayers(this.#context, this.#writing, this.image);
+  }
+
+  /** What it is when it is used as a repository. */
+  #asRepository(): DirectoryNode | undefined {
+    const { store, path } = this.image.place;
+    const host = store.transport === 'docker' ? store.id.replace(/^docker:\/\//, '') : undefined;
+    if (host !== undefined && !isRepositoryName(path)) return undefined;
+    return this.#context.repositoryNode(store, path, host);
+  }
+}
+
+/** `layers/` of an image in the making: each file is a blob of the repository. */
+class PendingLayers implements ChangeableDirectory {
+  readonly type = 'directory';
+  readonly version = 'pending';
+  readonly attrTtlMs = 0;
+  readonly #context: TreeContext;
+  readonly #writing: Writing;
+  readonly #image: PendingImage;
+
+  constructor(context: TreeContext, writing: Writing, image: PendingImage) {
+    this.#context = context;
+    this.#writing = writing;
+    this.#image = image;
+  }
+
+  stat(): NodeStat {
+    return directoryStat(this.#context.mountTimeNs);
+  }
+
+  lookup(name: Name): Found {
+    const entry = this.#writing.table.begunIn(this.#image.key).get(`layers/${nameToText(name)}`);
+    return entry === undefined
+      ? missing(0)
+      : found(new UploadFile(this.#context, this.#image.place.store, entry), 0);
+  }
+
+  list(): Listing {
+    const children = [...this.#writing.table.begunIn(this.#image.key)].flatMap(([name, entry]) =>
+      name.startsWith('layers/')
+        ? listed(name.slice(7), found(new UploadFile(this.#context, this.#image.place.store, entry), 0))
+        : [],
+    );
+    return { children, immutable: false };
+  }
+
+  create(name: Name, caller: Caller): Promise<Created> {
+    return startUpload(this.#context, this.#writing, this.#image, `layers/${nameToText(name)}`, caller);
+  }
+
+  async unlink(name: Name): Promise<void> {
+    const text = `layers/${nameToText(name)}`;
+    await this.#writing.table.begunIn(this.#image.key).get(text)?.cancel();
+    this.#writing.table.forget(this.#image.key, text);
+  }
+}
+
+async function startUpload(
+  context: TreeContext,
+  writing: Writing,
+  image: PendingImage,
+  name: string,
+  caller: Caller,
+): Promise<Created> {
+  const { store, repository } = image.place;
+  const entry = await writing.table.start(image.key, name, { store, repository, name });
+  entry.onCommitted(async () => image.tryPut({ signal: AbortSignal.timeout(putMs) }));
+  const node = new UploadFile(context, store, entry);
+  return { node, file: node.handle(caller) };
+}
+
+/** A manifest whose last blob has come is put in this time, or fails the close of that blob. */
+const putMs = 60_000;
+
+/** Where a directory of this name below `parent` would be: a tag of it, a repository below it, or both. */
+export function pendingPlace(store: PendingPlace['store'], parent: string, name: string): PendingPlace {
+  const path = join(parent, name);
+  const isLocal = store.transport !== 'docker';
+  const tagPossible = isTag(name) && (isLocal || parent !== '');
+  if (!tagPossible && !(isLocal || isRepositoryName(path)))
+    throw new ImgfsError('name-invalid', `mkdir ${name}: neither a tag nor the name of a repository`, {
+      hint: 'repository names are lower case; tags have letters, digits, . _ and -',
+    });
+  return { store, repository: parent, path, ...(tagPossible ? { tag: name } : {}) };
+}
+
+/** Make the directory. @throws ImgfsError `exists`. */
+export function makePending(context: TreeContext, writing: Writing, place: PendingPlace): PendingDirectory {
+  const image = new PendingImage(writing, place);
+  if (writing.pending.has(image.key)) throw new ImgfsError('exists', `mkdir ${place.path}: it is there`);
+  writing.pending.set(image.key, image);
+  return new PendingDirectory(context, writing, image);
+}
+
+/** The directory at a path, if one was made there and is no image yet. */
+export function pendingAt(
+  context: TreeContext,
+  store: PendingPlace['store'],
+  path: string,
+): Found | undefined {
+  const image = context.writing?.pending.get(placeKey(store, path));
+  if (context.writing === undefined || image === undefined) return undefined;
+  return found(new PendingDirectory(context, context.writing, image), 0);
+}
+
+/** Take it away again, with what was written into it. */
+export async function removePending(writing: Writing, key: string): Promise<boolean> {
+  const image = writing.pending.get(key);
+  if (image === undefined) return false;
+  for (const [name, entry] of writing.table.begunIn(key)) {
+    await entry.cancel();
+    writing.table.forget(key, name);
+  }
+  writing.pending.delete(key);
+  return true;
+}
