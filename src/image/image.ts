@@ -140,17 +140,24 @@ export class Image {
     });
   }
 
-  /** The image manifest, if every step to it is in memory. */
-  peekChosen(depth = 0): ChosenManifest | undefined {
+  /** What `leaf` gives, if every index on the way is in memory and has something for the platform. */
+  peekLeaf(depth = 0): Image | undefined {
+    if (!this.isIndex) return this;
     const manifest = this.peekTop()?.manifest;
-    if (manifest === undefined) return undefined;
-    if (manifest.kind !== 'index') return { descriptor: this.descriptor, manifest };
-    if (depth >= maxIndexDepth) return undefined;
+    if (manifest?.kind !== 'index' || depth >= maxIndexDepth) return undefined;
     try {
-      return this.child(selectManifest(manifest, this.#platform)).peekChosen(depth + 1);
+      return this.child(selectManifest(manifest, this.#platform)).peekLeaf(depth + 1);
     } catch {
       return undefined;
     }
+  }
+
+  /** The image manifest, if every step to it is in memory. */
+  peekChosen(): ChosenManifest | undefined {
+    const leaf = this.peekLeaf();
+    const manifest = leaf?.peekTop()?.manifest;
+    if (leaf === undefined || manifest === undefined || manifest.kind === 'index') return undefined;
+    return { descriptor: leaf.descriptor, manifest };
   }
 
   /**

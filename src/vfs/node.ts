@@ -44,6 +44,8 @@ export interface VfsNode {
   readonly version?: string;
   /** How long the kernel may believe `stat`, in milliseconds. */
   readonly attrTtlMs: number;
+  /** True while `stat` must fetch or render something: listings leave the attributes out then. */
+  readonly statIsDear?: boolean;
   stat(options: CallOptions): MaybePromise<NodeStat>;
   xattrs?(options: CallOptions): MaybePromise<NodeXattrs>;
 }

@@ -304,7 +304,7 @@ export class Tree implements FileSystem {
     const { name, type, found } = child;
     const node = found?.node;
     if (found === undefined || node === undefined) return { name, type, next, inode: unknownInode };
-    const stat = plus ? node.stat(caller) : undefined;
+    const stat = plus && node.statIsDear !== true ? node.stat(caller) : undefined;
     if (stat === undefined || stat instanceof Promise) {
       // Not at hand: the kernel will look it up if it wants it.
       stat?.catch(() => undefined);

@@ -65,6 +65,10 @@ export class DerivedFile implements FileNode {
     this.#xattrs = options.xattrs;
   }
 
+  get statIsDear(): boolean {
+    return this.#bytes === undefined;
+  }
+
   stat(options: CallOptions): MaybePromise<NodeStat> {
     const known = this.#bytes;
     if (known !== undefined) return fileStat(known.byteLength, this.#mtimeNs());
@@ -89,6 +93,7 @@ export class DerivedFile implements FileNode {
 export class LiveFile implements FileNode {
   readonly type = 'file';
   readonly attrTtlMs = 0;
+  readonly statIsDear = true;
   readonly #render: (options: CallOptions) => Promise<Uint8Array>;
   readonly #now: () => bigint;
 

@@ -1,5 +1,5 @@
 /** `signatures/`, `sbom/`, `attestations/`: the documents about an image, ready to read. */
-import { documentSuffix } from '../../image/artifact-kind.js';
+import { documentSuffix, predicateType } from '../../image/artifact-kind.js';
 import type { Image } from '../../image/image.js';
 import type { RelatedDocument, RelatedKind } from '../../image/referrers.js';
 import { digestHex } from '../../oci/digest.js';
@@ -11,6 +11,7 @@ import type { TreeContext } from '../tree-context.js';
 import { BlobFile } from './blob-file.js';
 import { TextFile } from './bytes-file.js';
 import { LazyDirectory } from './lazy-directory.js';
+import { PredicateFile } from './predicate-file.js';
 
 /** What cosign puts beside a payload, as annotations (cosign specs/SIGNATURE_SPEC.md). */
 const cosignAnnotations: readonly (readonly [string, string])[] = [
@@ -41,7 +42,16 @@ function filesOf(context: TreeContext, document: RelatedDocument): [string, VfsN
     const text = new TextFile(`${value.trimEnd()}\n`, context.lifetimes.immutableMs, context.mountTimeNs);
     return [[`${stem}${suffix}`, text]];
   });
+  const source = artifact.source(descriptor);
+  const predicate = predicateType(descriptor);
+  if (
+    document.kind === 'sbom' &&
+    predicate !== undefined &&
+    documentSuffix(descriptor.mediaType) === '.intoto.json'
+  ) {
+    const suffix = /cyclonedx/.test(predicate) ? '.cdx.json' : '.spdx.json';
+    return [[`${stem}${suffix}`, new PredicateFile(context, source)]];
+  }
   const name = nameToText(safeComponent(`${stem}${documentSuffix(descriptor.mediaType)}`));
-  const file = new BlobFile(context, artifact.source(descriptor), { mtimeNs: context.mountTimeNs });
-  return [[name, file], ...beside];
+  return [[name, new BlobFile(context, source, { mtimeNs: context.mountTimeNs })], ...beside];
 }

@@ -159,7 +159,9 @@ export class ImageDirectory implements ChangeableDirectory {
       case 'index.json':
         return image.isIndex ? this.#blob(image.descriptor) : missing(immutableMs);
       case 'manifest.json':
-        return image.isIndex ? this.#chosenIfAtHand() : this.#blob(image.descriptor);
+        return this.#manifestIfAtHand();
+      case 'config.json':
+        return this.#configIfAtHand();
       default:
         return undefined;
     }
@@ -197,9 +199,17 @@ export class ImageDirectory implements ChangeableDirectory {
       : this.#options.otherwise(name, options);
   }
 
-  #chosenIfAtHand(): Found | undefined {
-    const chosen = this.image.peekChosen();
-    return chosen === undefined ? undefined : this.#blob(chosen.descriptor);
+  #manifestIfAtHand(): Found | undefined {
+    const leaf = this.image.peekLeaf();
+    return leaf === undefined ? undefined : this.#blob(leaf.descriptor);
+  }
+
+  #configIfAtHand(): Found | undefined {
+    const manifest = this.image.peekChosen()?.manifest;
+    if (manifest === undefined) return undefined;
+    return manifest.kind === 'image'
+      ? this.#blob(manifest.config)
+      : missing(this.#context.lifetimes.immutableMs);
   }
 
   #children(names: readonly string[]): ListedChild[] {
@@ -257,5 +267,5 @@ export class ImageDirectory implements ChangeableDirectory {
 }
 
 function typeOf(name: string): 'file' | 'directory' {
-  return name === 'config.json' || name === 'inspect.json' || name === 'manifest.json' ? 'file' : 'directory';
+  return name === 'config.json' || name === 'manifest.json' ? 'file' : 'directory';
 }

@@ -15,7 +15,7 @@ const arm64 = await sampleImage({
 const statement = {
   _type: 'https://in-toto.io/Statement/v0.1',
   predicateType: 'https://spdx.dev/Document',
-  predicate: {},
+  predicate: { spdxVersion: 'SPDX-2.3', name: 'a "b" }{' },
 };
 const index = await buildIndex([amd64, arm64], {
   attestation: (image) => ({ ...statement, of: image.descriptor.digest }),
@@ -223,6 +223,9 @@ test('I12 signatures, SBOMs and attestations are ready to read', async () => {
   assert.equal(await text(`${host}/app/single/sbom/${sboms[0]}`), '{"spdxVersion":"SPDX-2.3"}');
   const signatures = await list(`${host}/app/single/signatures`);
   assert.match(signatures[0] ?? '', /\.payload\.json$/);
+  const [inside = ''] = (await list(`${host}/app/multi/sbom`)).filter((name) => !sboms.includes(name));
+  assert.match(inside, /^[0-9a-f]{12}\.spdx\.json$/);
+  assert.deepEqual(JSON.parse(await text(`${host}/app/multi/sbom/${inside}`)), statement.predicate);
   assert.equal((await list(`${host}/app/multi/attestations`)).length, 1);
   assert.equal((await list(`${host}/app/multi/platforms/linux-arm64-v8/attestations`)).length, 1);
 });
@@ -329,4 +332,18 @@ test('I21 statfs tells of the disk of the cache', async () => {
   const facts = await fileSystem.statfs(caller, rootInode);
   assert.ok(facts.blocks > 0);
   assert.equal(facts.maxNameLength, 255);
+});
+
+test('I22 listing a directory with attributes fetches nothing that only an attribute needs', async () => {
+  const { entries, store } = fixture();
+  await entries(`${host}/app/multi/sbom`, false);
+  store.taken();
+  const [sbom] = await entries(`${host}/app/multi/sbom`, true);
+  assert.equal(sbom?.entry, undefined);
+  const names = (await entries(`${host}/app/multi`, true)).filter(({ entry }) => entry === undefined);
+  assert.deepEqual(
+    names.map(({ name }) => name),
+    ['config.json', 'inspect.json'],
+  );
+  assert.ok(!store.taken().some((request) => request.startsWith('fetch')));
 });
