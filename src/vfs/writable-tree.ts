@@ -34,6 +34,9 @@ import {
 /** renameat2(2): do not replace. */
 const renameNoReplace = 1;
 
+/** libfuse looks a new link up once more, and wants a link: it is one for as long as that driver keeps names. */
+const linkTtlMs = 1_000;
+
 /** A path in a symbolic link's target: more components are no way to an image. */
 const maxLinkComponents = 64;
 
@@ -147,7 +150,7 @@ export class WritableTree extends Tree implements WritableFileSystem {
     await this.guarded('rename', from, name, async () => {
       if ((flags & ~renameNoReplace) !== 0)
         throw new ImgfsError('invalid', 'rename: such flags mean nothing here');
-      const { node } = await this.#find(from.node, name, caller);
+      const { node } = await this.#find(from.node, name, nobody(caller));
       if (node === undefined) throw new ImgfsError('not-found', 'rename: no such name');
       const there = await this.#find(to.node, newName, caller);
       if (there.node !== undefined && (flags & renameNoReplace) !== 0)
@@ -183,8 +186,8 @@ export class WritableTree extends Tree implements WritableFileSystem {
           hint: 'link to an image: ln -s ../@digests/sha256/<hex> <tag>, or ln -s <tag> <new tag>',
         });
       await place.tagImage(name, node.image, caller);
-      // The kernel insists on the type it asked for; the next lookup finds the directory.
-      return this.#entry(record, name, transientLink(target));
+      // The kernel insists on the type it asked for; a later lookup finds the directory.
+      return this.#entry(record, name, transientLink(target), linkTtlMs);
     });
   }
 
@@ -258,16 +261,22 @@ export class WritableTree extends Tree implements WritableFileSystem {
     }
     if (path.length > maxLinkComponents) throw new ImgfsError('link-loop', 'symlink: the target is too deep');
     let node: VfsNode | undefined = this.#root;
+    const asker = nobody(caller);
     for (const part of path) {
       if (node === undefined || !isDirectoryNode(node)) return undefined;
-      ({ node } = await node.lookup(nameFromText(part), caller));
+      ({ node } = await node.lookup(nameFromText(part), asker));
     }
     return node;
   }
 
-  async #entry(parent: InodeRecord, name: Name, node: VfsNode): Promise<Entry> {
-    return this.counted(parent, name, node, await node.stat({}), 0);
+  async #entry(parent: InodeRecord, name: Name, node: VfsNode, ttlMs = 0): Promise<Entry> {
+    return this.counted(parent, name, node, await node.stat({}), ttlMs);
   }
+}
+
+/** Who made a directory and may be copying still sees it without its image: nobody in particular sees the image. */
+function nobody({ uid, gid, signal }: Caller): Caller {
+  return { uid, gid, pid: -1, signal };
 }
 
 function immutable(operation: string): ImgfsError {

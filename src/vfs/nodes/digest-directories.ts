@@ -26,7 +26,7 @@ export interface DigestChanges {
   create?(digest: Digest, caller: Caller): Promise<Created>;
   link?(digest: Digest, source: BlobSource, caller: Caller): Promise<Found>;
   adopt?(digest: Digest, node: VfsNode): Promise<void>;
-  mkdir?(digest: Digest): Promise<DirectoryNode>;
+  mkdir?(digest: Digest, caller: Caller): Promise<DirectoryNode>;
   remove(digest: Digest, options: CallOptions): Promise<void>;
 }
 
@@ -102,8 +102,8 @@ class AlgorithmDirectory implements ChangeableDirectory {
     return this.#allowed('create')(this.#digest(name), caller);
   }
 
-  async mkdir(name: Name): Promise<DirectoryNode> {
-    return this.#allowed('mkdir')(this.#digest(name));
+  async mkdir(name: Name, caller: Caller): Promise<DirectoryNode> {
+    return this.#allowed('mkdir')(this.#digest(name), caller);
   }
 
   async linkBlob(name: Name, source: BlobSource, caller: Caller): Promise<Found> {

@@ -66,7 +66,7 @@ export function repositoryDigests(
     lookup: async (digest, options) => {
       const store = await open();
       return (
-        digestUnderWay(context, store, repository, digest) ??
+        digestUnderWay(context, store, repository, digest, options) ??
         (await digestFound(context, store, repository, digest, options))
       );
     },

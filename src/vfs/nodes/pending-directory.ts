@@ -12,6 +12,7 @@ import type { DirectoryNode, Found, Listing, ListedChild, NodeStat } from '../no
 import type { TreeContext } from '../tree-context.js';
 import type { ChangeableDirectory, Created } from '../writable-node.js';
 import { PendingImage, type DocumentName, type PendingPlace } from '../writing/pending-image.js';
+import { isSameProcess } from '../writing/thread-group.js';
 import { placeKey, type Writing } from '../writing/writing.js';
 import { directoryStat, found, listed, missing, toNs } from './answers.js';
 import { PendingDocument } from './pending-document.js';
@@ -45,16 +46,32 @@ export class PendingDirectory implements ChangeableDirectory {
     if (repository !== undefined && this.image.documentNames().length === 0)
       return repository.lookup(name, options);
     if (documentNames.has(text)) {
-      return this.image.document(text as DocumentName) === undefined
-        ? missing(0)
-        : found(new PendingDocument(this.#context, this.image, text as DocumentName), 0);
+      return this.image.has(text as DocumentName)
+        ? found(new PendingDocument(this.#context, this.image, text as DocumentName), 0)
+        : missing(0);
     }
     if (text === 'layers') return this.image.hasLayers ? found(this.#layers(), 0) : missing(0);
+    if (this.image.isDone && text !== 'config.json') return this.#inImage(name, options);
     const upload = this.#upload(text);
     if (upload !== undefined) return found(upload, 0);
     if (text.startsWith('@')) return (await this.#asRepository()?.lookup(name, options)) ?? missing(0);
-    const nested = pendingAt(this.#context, this.image.place.store, join(this.image.place.path, text));
+    const nested = pendingAt(
+      this.#context,
+      this.image.place.store,
+      join(this.image.place.path, text),
+      options,
+    );
     return nested ?? missing(0);
+  }
+
+  /** What the finished image has: its maker may look at it between two files. */
+  async #inImage(name: Name, options: CallOptions): Promise<Found> {
+    const { store, repository, tag, digest } = this.image.place;
+    const target = digest === undefined ? { repository, tag: tag ?? '' } : { repository, digest };
+    const { descriptor } = await this.#context.images.tags.resolve(store, target, options);
+    const named = tag === undefined ? {} : { tag };
+    const image = this.#context.images.at({ store, repository, descriptor, ...named });
+    return this.#context.imageNode(image).lookup(name, options);
   }
 
   list(): Listing {
@@ -77,6 +94,7 @@ export class PendingDirectory implements ChangeableDirectory {
     const text = nameToText(name);
     this.image.assertImagePossible();
     if (documentNames.has(text)) {
+      this.image.begin(text as DocumentName);
       const node = new PendingDocument(this.#context, this.image, text as DocumentName);
       return { node, file: node.openForWriting(0, caller) };
     }
@@ -90,15 +108,16 @@ export class PendingDirectory implements ChangeableDirectory {
     );
   }
 
-  async mkdir(name: Name): Promise<DirectoryNode> {
+  async mkdir(name: Name, caller: Caller): Promise<DirectoryNode> {
     const text = nameToText(name);
     if (text === 'layers') {
+      this.image.touch();
       this.image.assertImagePossible();
       this.image.hasLayers = true;
       return this.#layers();
     }
     const { store, path } = this.image.place;
-    return makePending(this.#context, this.#writing, pendingPlace(store, path, text));
+    return makePending(this.#context, this.#writing, pendingPlace(store, path, text), caller);
   }
 
   async rmdir(name: Name): Promise<void> {
@@ -112,6 +131,10 @@ export class PendingDirectory implements ChangeableDirectory {
 
   async unlink(name: Name): Promise<void> {
     const text = nameToText(name);
+    if (documentNames.has(text) && !this.image.isDone) {
+      this.image.drop(text as DocumentName);
+      return;
+    }
     const entry = this.#writing.table.begunIn(this.image.key).get(text);
     if (entry === undefined)
       throw new ImgfsError('forbidden', `rm ${text}: rmdir the directory to give the image up`);
@@ -192,7 +215,11 @@ async function startUpload(
 ): Promise<Created> {
   const { store, repository } = image.place;
   const entry = await writing.table.start(image.key, name, { store, repository, name });
-  entry.onCommitted(async () => image.tryPut({ signal: AbortSignal.timeout(putMs) }));
+  image.touch();
+  entry.onCommitted(async () => {
+    await image.tryPut({ signal: AbortSignal.timeout(putMs) });
+    image.touch();
+  });
   const node = new UploadFile(context, store, entry);
   return { node, file: node.handle(caller) };
 }
@@ -213,32 +240,50 @@ export function pendingPlace(store: PendingPlace['store'], parent: string, name:
 }
 
 /** Make the directory. @throws ImgfsError `exists`. */
-export function makePending(context: TreeContext, writing: Writing, place: PendingPlace): PendingDirectory {
-  const image = new PendingImage(writing, place);
-  if (writing.pending.has(image.key)) throw new ImgfsError('exists', `mkdir ${place.path}: it is there`);
+export function makePending(
+  context: TreeContext,
+  writing: Writing,
+  place: PendingPlace,
+  caller: Pick<Caller, 'pid'>,
+): PendingDirectory {
+  const image = new PendingImage(writing, place, caller.pid);
+  if (writing.pending.get(image.key)?.isDone === false)
+    throw new ImgfsError('exists', `mkdir ${place.path}: it is there`);
+  for (const [key, other] of writing.pending)
+    if (other.isDone && Date.now() - other.touchedAt > copyPauseMs) writing.pending.delete(key);
   writing.pending.set(image.key, image);
   return new PendingDirectory(context, writing, image);
 }
 
-/** The directory at a path, if one was made there and is no image yet. */
+/** Between two files of a copy: reading one from a slow source takes longer, but then the next was begun already. */
+const copyPauseMs = 1_000;
+
+/**
+ * The directory at a path, if one was made there and is no image yet. Who made it sees it for as long as it copies: a
+ * file that it has not written yet must not be there, although the image has one.
+ */
 export function pendingAt(
   context: TreeContext,
   store: PendingPlace['store'],
   path: string,
+  options: CallOptions,
 ): Found | undefined {
   const image = context.writing?.pending.get(placeKey(store, path));
   if (context.writing === undefined || image === undefined) return undefined;
+  const pid = (options as Partial<Caller>).pid ?? 0;
+  const mayCopyStill = isSameProcess(pid, image.maker) && Date.now() - image.touchedAt < copyPauseMs;
+  if (image.isDone && (pid < 0 || !mayCopyStill)) return undefined;
   return found(new PendingDirectory(context, context.writing, image), 0);
 }
 
-/** Take it away again, with what was written into it. */
+/** Take it away again, with what was written into it; false when there is none, or an image by now. */
 export async function removePending(writing: Writing, key: string): Promise<boolean> {
   const image = writing.pending.get(key);
   if (image === undefined) return false;
+  writing.pending.delete(key);
   for (const [name, entry] of writing.table.begunIn(key)) {
     await entry.cancel();
     writing.table.forget(key, name);
   }
-  writing.pending.delete(key);
-  return true;
+  return !image.isDone;
 }

@@ -107,17 +107,17 @@ export class RepositoryDirectory implements ChangeableDirectory {
   }
 
   /** A tag or a nested repository, whichever it will be used as. */
-  async mkdir(name: Name): Promise<DirectoryNode> {
+  async mkdir(name: Name, caller: Caller): Promise<DirectoryNode> {
     const store = await this.#place.open();
     const text = nameToText(name);
-    const asTag = await this.#asTag(store);
-    if (asTag !== undefined && text === 'layers') return asTag.mkdir(name);
-    return this.#pending(store, text);
+    const asTag = await this.#asTag(store, caller);
+    if (asTag !== undefined && text === 'layers') return asTag.mkdir(name, caller);
+    return this.#pending(store, text, caller);
   }
 
   /** Only where nothing is known of the repository: then it may be a tag of the one above. */
   async create(name: Name, caller: Caller): Promise<Created> {
-    const asTag = await this.#asTag(await this.#place.open());
+    const asTag = await this.#asTag(await this.#place.open(), caller);
     if (asTag !== undefined) return asTag.create(name, caller);
     throw new ImgfsError('immutable', `create ${nameToText(name)}: a repository has no files of its own`, {
       hint: 'blobs go to @uploads/, a manifest into a directory with the name of its tag',
@@ -139,26 +139,31 @@ export class RepositoryDirectory implements ChangeableDirectory {
     writingOf(this.#context).assertDelete('a tag that moves');
   }
 
-  #pending(store: ImageStore, name: string): PendingDirectory {
+  #pending(store: ImageStore, name: string, caller: Caller): PendingDirectory {
     const { repository } = this.#place;
-    return makePending(this.#context, writingOf(this.#context), pendingPlace(store, repository, name));
+    return makePending(
+      this.#context,
+      writingOf(this.#context),
+      pendingPlace(store, repository, name),
+      caller,
+    );
   }
 
   /** This directory as one made with mkdir, where the registry cannot say that it is a repository. */
-  async #asTag(store: ImageStore): Promise<PendingDirectory | undefined> {
+  async #asTag(store: ImageStore, caller: Caller): Promise<PendingDirectory | undefined> {
     const { repository, certainty, host } = this.#place;
     if (certainty === 'exists' || host === undefined || repository === '') return undefined;
-    const known = pendingAt(this.#context, store, repository)?.node;
+    const known = pendingAt(this.#context, store, repository, caller)?.node;
     if (known instanceof PendingDirectory) return known;
     const slash = repository.lastIndexOf('/');
     const place = pendingPlace(store, repository.slice(0, Math.max(0, slash)), repository.slice(slash + 1));
-    return makePending(this.#context, writingOf(this.#context), place);
+    return makePending(this.#context, writingOf(this.#context), place, caller);
   }
 
   async #find(text: string, options: CallOptions): Promise<Found> {
     const store = await this.#place.open();
     const { repository } = this.#place;
-    const pending = pendingAt(this.#context, store, join(repository, text));
+    const pending = pendingAt(this.#context, store, join(repository, text), options);
     if (pending !== undefined) return pending;
     // A local store may have components with a colon (`localhost:5000`); those it has win.
     const isPlain = !/[:@]/.test(text) || (await this.#isLocalChild(store, text, options));

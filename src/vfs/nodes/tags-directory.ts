@@ -35,7 +35,7 @@ export class TagsDirectory implements ChangeableDirectory {
 
   async lookup(name: Name, options: CallOptions): Promise<Found> {
     const store = await this.#open();
-    const pending = pendingAt(this.#context, store, join(this.#repository, nameToText(name)));
+    const pending = pendingAt(this.#context, store, join(this.#repository, nameToText(name)), options);
     if (pending !== undefined) return pending;
     const tag = await this.#context.images.names.findTag(store, this.#repository, nameToText(name), options);
     return tag === undefined
@@ -43,17 +43,18 @@ export class TagsDirectory implements ChangeableDirectory {
       : tagFound(this.#context, store, tag);
   }
 
-  async mkdir(name: Name): Promise<DirectoryNode> {
+  async mkdir(name: Name, caller: Caller): Promise<DirectoryNode> {
     const store = await this.#open();
     const tag = nameToText(name);
     if (!isTag(tag)) throw new ImgfsError('name-invalid', `${JSON.stringify(tag)} is not a tag`);
     const path = join(this.#repository, tag);
-    return makePending(this.#context, writingOf(this.#context), {
+    const place = {
       store,
       repository: this.#repository,
       tag,
       path,
-    });
+    };
+    return makePending(this.#context, writingOf(this.#context), place, caller);
   }
 
   async rmdir(name: Name, caller: Caller): Promise<void> {

@@ -2,7 +2,7 @@
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { digestAlgorithm, digestHex } from '../../oci/digest.js';
 import { join } from '../../image/name-finder.js';
-import type { ImageStore } from '../../store/store.js';
+import type { CallOptions, ImageStore } from '../../store/store.js';
 import type { Found } from '../node.js';
 import { found } from '../nodes/answers.js';
 import type { DigestChanges } from '../nodes/digest-directories.js';
@@ -92,8 +92,9 @@ export function digestUnderWay(
   store: ImageStore,
   repository: string,
   digest: Digest,
+  options: CallOptions,
 ): Found | undefined {
-  return pendingAt(context, store, digestPath(repository, digest));
+  return pendingAt(context, store, digestPath(repository, digest), options);
 }
 
 export function digestChanges(
@@ -103,14 +104,10 @@ export function digestChanges(
   repository: string,
 ): DigestChanges {
   return {
-    mkdir: async (digest) => {
+    mkdir: async (digest, caller) => {
       const store = await open();
-      return makePending(context, writing, {
-        store,
-        repository,
-        digest,
-        path: digestPath(repository, digest),
-      });
+      const path = digestPath(repository, digest);
+      return makePending(context, writing, { store, repository, digest, path }, caller);
     },
     remove: async (digest, options) => {
       const store = await open();

@@ -36,10 +36,18 @@ export class PendingImage {
   readonly key: string;
   /** `layers/` was made. */
   hasLayers = false;
+  /** Process that made the directory. */
+  readonly maker: number;
+  /** The tag is made: only its maker, who may be copying still, sees the directory instead of the image. */
+  isDone = false;
+  /** When something was last done in it, in milliseconds since the epoch. */
+  touchedAt = 0;
   readonly #writing: Writing;
+  readonly #begun = new Set<DocumentName>();
   readonly #documents = new Map<DocumentName, Document>();
 
-  constructor(writing: Writing, place: PendingPlace) {
+  constructor(writing: Writing, place: PendingPlace, maker: number) {
+    this.maker = maker;
     this.#writing = writing;
     this.place = place;
     this.key = placeKey(place.store, place.path);
@@ -51,8 +59,27 @@ export class PendingImage {
     return this.#documents.get(name);
   }
 
+  touch(): void {
+    this.touchedAt = Date.now();
+  }
+
+  /** A document is being written: it is there from now on. */
+  begin(name: DocumentName): void {
+    this.#begun.add(name);
+  }
+
+  has(name: DocumentName): boolean {
+    return this.#begun.has(name) || this.#documents.has(name);
+  }
+
+  /** Forget a document that was not put. */
+  drop(name: DocumentName): void {
+    this.#begun.delete(name);
+    if (this.#documents.get(name)?.put === false) this.#documents.delete(name);
+  }
+
   documentNames(): readonly DocumentName[] {
-    return [...this.#documents.keys()];
+    return [...new Set([...this.#begun, ...this.#documents.keys()])];
   }
 
   /** @throws ImgfsError `forbidden` where no image can be. */
@@ -120,7 +147,9 @@ export class PendingImage {
     document.put = true;
     document.waitsFor = undefined;
     // From now on the name is the image's.
-    if (!isChild && this.#writing.pending.get(this.key) === this) this.#writing.pending.delete(this.key);
+    if (isChild) return;
+    this.touch();
+    this.isDone = true;
   }
 
   #expectedManifest(): Digest | undefined {
