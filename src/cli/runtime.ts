@@ -112,8 +112,8 @@ interface ImageArgument {
   readonly target: Target;
 }
 
-/** Store and name in an argument; a registry host alone is a store without a name. */
-function imageArgument(text: string): ImageArgument {
+/** Store and name in an argument; a registry host alone is a store without a name. `name` is a local store's own. */
+function imageArgument(text: string, name = argumentStoreName): ImageArgument {
   if (isRegistryHost(text)) {
     const host = normalizeRegistry(text);
     return { open: (stores) => stores.registry(host), locals: [], target: { repository: '' } };
@@ -126,8 +126,8 @@ function imageArgument(text: string): ImageArgument {
   const target = 'path' in location ? locationTarget(location) : undefined;
   const whole = 'path' in location ? { transport: location.transport, path: location.path } : location;
   return {
-    open: (stores) => stores.local(argumentStoreName),
-    locals: [{ name: argumentStoreName, location: formatLocation(whole) }],
+    open: (stores) => stores.local(name),
+    locals: [{ name, location: formatLocation(whole) }],
     target: target ?? { repository: '' },
   };
 }
@@ -150,6 +150,28 @@ function withAnyName(target: Target): Target {
   return target.tag === undefined && target.digest === undefined ? { ...target, tag: '@0' } : target;
 }
 
+/** Run `work` on the images that arguments name. */
+export async function withImages(
+  texts: readonly string[],
+  args: Arguments,
+  context: CommandContext,
+  work: (images: readonly Image[], runtime: Runtime) => Promise<void>,
+): Promise<void> {
+  const named = texts.map((text, index) => imageArgument(text, `${argumentStoreName}${index}`));
+  const settings = settingsFrom(args);
+  const locals = named.flatMap((argument) => argument.locals);
+  await using(await openRuntime(settings, locals), async (runtime) => {
+    const { stores, content } = runtime;
+    const images = new Images({ content, tagTtlMs: settings.tagTtlMs, ...platformOption(settings) });
+    const found: Image[] = [];
+    for (const argument of named) {
+      const target = argument.locals.length === 0 ? argument.target : withAnyName(argument.target);
+      found.push(await images.open(await argument.open(stores), target, { signal: context.signal }));
+    }
+    await work(found, runtime);
+  });
+}
+
 /** Run `work` on the image that an argument names. */
 export async function withImage(
   text: string,
@@ -157,12 +179,7 @@ export async function withImage(
   context: CommandContext,
   work: (image: Image, content: DiskCache) => Promise<void>,
 ): Promise<void> {
-  const argument = imageArgument(text);
-  const settings = settingsFrom(args);
-  await using(await openRuntime(settings, argument.locals), async ({ stores, content }) => {
-    const store = await argument.open(stores);
-    const images = new Images({ content, tagTtlMs: settings.tagTtlMs, ...platformOption(settings) });
-    const target = argument.locals.length === 0 ? argument.target : withAnyName(argument.target);
-    await work(await images.open(store, target, { signal: context.signal }), content);
+  await withImages([text], args, context, async ([image], { content }) => {
+    if (image !== undefined) await work(image, content);
   });
 }

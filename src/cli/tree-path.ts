@@ -141,6 +141,12 @@ export function parseTreePath(text: string): TreePath {
   return { components: [isRegistryHost(head) ? normalizeRegistry(head) : head, ...rest] };
 }
 
+/** The path inside an image that an argument names (`alpine:3.20:/etc` is `/etc`), else the argument itself. */
+export function insidePath(text: string): string {
+  const inside = text.indexOf(':/', localTransports.test(text) ? text.indexOf(':') + 2 : 0);
+  return inside > 0 && !text.startsWith('docker://', inside - 6) ? text.slice(inside + 1) : text;
+}
+
 /** The reference in an argument that must name an image of a registry. */
 export function parseImageArgument(text: string): Reference {
   return parseReference(splitImage(text.replace(/^docker:\/\//, ''), text).image);

@@ -16,6 +16,17 @@ const pageEntries = 1_000;
 /** Bytes read at once: large enough that read-ahead is never waited for twice. */
 const readChunkBytes = 1024 * 1024;
 
+/** An entry of a directory. */
+export interface Listed {
+  readonly name: string;
+  readonly attributes: Attributes;
+}
+
+export interface WalkedEntry extends Listed {
+  /** Path from where the walk began. */
+  readonly below: string;
+}
+
 /** As Linux has it (MAXSYMLINKS). */
 const maxLinks = 40;
 
@@ -91,9 +102,7 @@ export class TreeWalker {
   }
 
   /** Entries of a directory with their attributes, in the order of the store; known until the next one is asked for. */
-  async *list(
-    directory: FoundNode,
-  ): AsyncIterable<{ readonly name: string; readonly attributes: Attributes }> {
+  async *list(directory: FoundNode): AsyncIterable<Listed> {
     const { handle } = await this.#fileSystem.opendir(this.#caller, directory.inode);
     try {
       let offset = 0n;
@@ -119,6 +128,55 @@ export class TreeWalker {
   async #attributesOf(directory: Inode, entry: DirectoryEntry): Promise<Attributes | undefined> {
     if (entry.entry !== undefined) return entry.entry.attributes;
     return (await this.#fileSystem.lookup(this.#caller, directory, entry.name)).attributes;
+  }
+
+  /**
+   * Everything below a directory, a directory before what is in it. `below` is the path from there. Known until the
+   * next one is asked for.
+   */
+  async *walk(directory: FoundNode, maxDepth = Number.POSITIVE_INFINITY): AsyncIterable<WalkedEntry> {
+    const open: { readonly entries: AsyncIterator<Listed>; readonly below: string }[] = [];
+    const enter = (node: FoundNode, below: string): void => {
+      open.push({ entries: this.list(node)[Symbol.asyncIterator](), below });
+    };
+    if (maxDepth > 0) enter(directory, '');
+    try {
+      for (let last = open.at(-1); last !== undefined; last = open.at(-1)) {
+        const next = await last.entries.next();
+        if (next.done === true) {
+          open.pop();
+          continue;
+        }
+        const { name, attributes } = next.value;
+        const below = `${last.below}${name}`;
+        yield { name, attributes, below };
+        if (attributes.type === 'directory' && open.length < maxDepth)
+          enter({ inode: attributes.inode, attributes, path: `${directory.path}/${below}` }, `${below}/`);
+      }
+    } finally {
+      for (const { entries } of open.reverse()) await entries.return?.();
+    }
+  }
+
+  /** A child by its name; give it back with `release`. @throws ImgfsError `not-found`. */
+  child(directory: FoundNode, name: string): Promise<FoundNode> {
+    return this.#step(directory, name);
+  }
+
+  release(node: FoundNode): void {
+    this.#fileSystem.forget(node.inode, 1);
+  }
+
+  /** Extended attributes, values as text where they are text, else in hexadecimal. */
+  async xattrs(inode: Inode): Promise<readonly (readonly [string, string])[]> {
+    const found: [string, string][] = [];
+    for (const name of await this.#fileSystem.listxattr(this.#caller, inode)) {
+      const bytes = Buffer.from(await this.#fileSystem.getxattr(this.#caller, inode, name));
+      const text = bytes.toString('utf8');
+      const isText = Buffer.from(text, 'utf8').equals(bytes) && !text.includes('\0');
+      found.push([nameToText(name), isText ? text : `0x${bytes.toString('hex')}`]);
+    }
+    return found;
   }
 
   /** The bytes of a file, in order. @throws ImgfsError `is-dir` for a directory. */

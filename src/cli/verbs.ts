@@ -15,6 +15,11 @@ export const verbs: readonly Verb[] = [
   { name: 'doctor', summary: 'check this machine and say what to mend', group: 'mounting', load: async () => (await import('./commands/doctor.js')).doctorCommand },
   { name: 'ls', summary: 'list a directory of the tree, without a mount', group: 'looking', load: async () => (await import('./commands/ls.js')).lsCommand },
   { name: 'cat', summary: 'print files of the tree, without a mount', group: 'looking', load: async () => (await import('./commands/cat.js')).catCommand },
+  { name: 'stat', summary: 'show attributes of a path of the tree', group: 'looking', load: async () => (await import('./commands/stat.js')).statCommand },
+  { name: 'find', summary: 'find paths in an image, from indexes alone', group: 'looking', load: async () => (await import('./commands/find.js')).findCommand },
+  { name: 'tree', summary: 'draw directories as a tree', group: 'looking', load: async () => (await import('./commands/tree.js')).treeCommand },
+  { name: 'diff', summary: 'compare the root file systems of two images', group: 'looking', load: async () => (await import('./commands/diff.js')).diffCommand },
+  { name: 'waste', summary: 'show bytes of an image that no container sees', group: 'looking', load: async () => (await import('./commands/waste.js')).wasteCommand },
   { name: 'tags', summary: 'list the tags of a repository', group: 'looking', load: async () => (await import('./commands/tags.js')).tagsCommand },
   { name: 'repos', summary: 'list the repositories of a registry or store', group: 'looking', load: async () => (await import('./commands/repos.js')).reposCommand },
   { name: 'inspect', summary: 'show what an image is made of', group: 'looking', load: async () => (await import('./commands/inspect.js')).inspectCommand },
@@ -32,6 +37,7 @@ export const verbs: readonly Verb[] = [
   { name: 'auth', summary: 'explain which credential would be used', group: 'access', load: async () => (await import('./commands/auth.js')).authCommand },
   { name: 'cache', summary: 'list, check, prune and pin the cache', group: 'housekeeping', load: async () => (await import('./commands/cache.js')).cacheCommand },
   { name: 'gc', summary: 'remove what no image of an OCI layout needs', group: 'housekeeping', load: async () => (await import('./commands/gc.js')).gcCommand },
+  { name: 'index', summary: 'build, list and remove indexes of layers', group: 'housekeeping', load: async () => (await import('./commands/index-command.js')).indexCommand },
   { name: 'completion', summary: 'print a completion script for bash, zsh or fish', group: 'housekeeping', load: async () => (await import('./commands/completion.js')).completionCommand },
 ]; // prettier-ignore
 
