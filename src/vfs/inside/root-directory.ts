@@ -5,8 +5,11 @@ import { directoryStat } from '../nodes/answers.js';
 import { EntryDirectory } from './entry-nodes.js';
 import type { TreeView } from './tree-view.js';
 
-/** How long attributes hold that are not yet those of the image, in milliseconds. */
-const placeholderMs = 1_000;
+/**
+ * How long attributes hold that are not yet those of the image, in milliseconds. Not at all: opening the directory
+ * makes its own known, and tar calls a directory changed whose time is another after it was read.
+ */
+const placeholderMs = 0;
 
 /** The number of the root in every merged tree. */
 const rootNode = 0;
