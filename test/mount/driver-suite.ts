@@ -92,6 +92,25 @@ export function driverSuite(driver: DriverName): void {
       }
     });
 
+    test('eight readers at random places see the expected bytes', { timeout }, async () => {
+      const reader = async (seed: number): Promise<void> => {
+        const file = await open(at('sparse'), 'r');
+        try {
+          let state = seed;
+          const buffer = Buffer.alloc(20_000);
+          for (let i = 0; i < 100; i += 1) {
+            state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+            const start = state % (sparseBytes - buffer.length);
+            const { bytesRead } = await file.read(buffer, 0, 1 + (state % buffer.length), start);
+            assert.ok(buffer.subarray(0, bytesRead).equals(pattern(start, start + bytesRead)), `at ${start}`);
+          }
+        } finally {
+          await file.close();
+        }
+      };
+      await Promise.all(Array.from({ length: 8 }, (_, index) => reader(index + 1)));
+    });
+
     const noDirectIo = driver === 'fuse-native' ? 'libfuse 2 has no direct I/O for a single file' : false;
     test('content of unknown size is read to its end', { timeout, skip: noDirectIo }, async () => {
       const { stdout, code } = await run('cat', [at('made')]);

@@ -6,20 +6,27 @@ import { delivery, fillUseRead, openFlags, type AddonSession } from './addon-fus
 import type { Job } from './job.js';
 
 /**
- * How often the ranges of one file are told anew while fills end: a sequential reader at 1 GB/s ends 8000 fills of
- * 128 KiB in a second, and each list may hold thousands of ranges. In between, every fill tells its own range.
+ * How often the ranges of one file are told anew while fills end; in between, every fill tells its own range. A
+ * sequential reader at 1 GB/s ends 8000 fills of 128 KiB in a second. Telling costs about 0.3 µs for each range, here
+ * and again in the addon: 10 µs of pause for each keeps it below a tenth of the time, however scattered the file is.
  */
 const presentIntervalMs = 20;
+const presentIntervalMsPerRange = 0.01;
 
 const noRanges = new Float64Array(0);
 
 interface OpenFile {
   readonly backing: FileBacking | undefined;
-  toldAt: number;
+  /** When the ranges may be told again, in milliseconds since the epoch. */
+  tellAt: number;
 }
 
 function flatten(backing: FileBacking): Float64Array {
   return Float64Array.from(backing.present().flatMap((range) => [range.start, range.end]));
+}
+
+function nextTelling(ranges: number): number {
+  return Date.now() + Math.max(presentIntervalMs, ranges * presentIntervalMsPerRange);
 }
 
 export class BackedFiles {
@@ -44,7 +51,7 @@ export class BackedFiles {
         (opened.directIo ? openFlags.directIo : 0) |
         (complete ? openFlags.complete : 0);
       const present = backing === undefined || complete ? noRanges : flatten(backing);
-      this.#open.set(handle, { backing, toldAt: Date.now() });
+      this.#open.set(handle, { backing, tellAt: nextTelling(present.length / 2) });
       result = session.replyOpen(id, handle, flags, backing?.fd ?? -1, backing?.baseOffset ?? 0, present);
     } finally {
       if (result !== delivery.delivered) this.release(handle);
@@ -53,7 +60,7 @@ export class BackedFiles {
 
   /** Remember a handle that JavaScript serves alone. */
   add(handle: FileHandle): void {
-    this.#open.set(handle, { backing: undefined, toldAt: 0 });
+    this.#open.set(handle, { backing: undefined, tellAt: 0 });
   }
 
   release(handle: FileHandle): void {
@@ -89,10 +96,10 @@ export class BackedFiles {
   ): Promise<void> {
     await backing.fill({ start: job.b, end: job.c }, signal);
     if (backing.complete()) return session.fillDone(job.id, 0, openFlags.complete, noRanges);
-    const now = Date.now();
-    const due = now - file.toldAt >= presentIntervalMs;
-    if (due) file.toldAt = now;
-    return session.fillDone(job.id, 0, 0, due ? flatten(backing) : noRanges);
+    if (Date.now() < file.tellAt) return session.fillDone(job.id, 0, 0, noRanges);
+    const present = flatten(backing);
+    file.tellAt = nextTelling(present.length / 2);
+    return session.fillDone(job.id, 0, 0, present);
   }
 
   abortFill(fillId: number, reason: ImgfsError): void {
