@@ -157,6 +157,13 @@ function writeSeeds(folder) {
   writeFileSync(join(folder, 'walk'), Buffer.concat(walk));
 }
 
+/** True when clang++ is here and brings libFuzzer, which Debian packs apart. */
+function canFuzz() {
+  const program = 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char *, unsigned long) { return 0; }';
+  const words = ['-fsanitize=fuzzer,address', '-x', 'c++', '-', '-o', '/dev/null'];
+  return spawnSync('clang++', words, { input: program, stdio: ['pipe', 'ignore', 'ignore'] }).status === 0;
+}
+
 const words = process.argv.slice(2).filter((word) => word !== '--required');
 if (!has('clang++') && !has(process.env.CXX ?? 'c++')) {
   console.error('test-native: no C++ compiler, so nothing was tested');
@@ -165,8 +172,8 @@ if (!has('clang++') && !has(process.env.CXX ?? 'c++')) {
 if (words[0] === 'mounted') {
   testMounted();
 } else if (words[0] === 'fuzz') {
-  if (!has('clang++')) {
-    console.error('test-native: fuzzing needs clang++');
+  if (!canFuzz()) {
+    console.error('test-native: fuzzing needs clang++ with libFuzzer (Debian: clang, libclang-rt-*-dev)');
     process.exit(process.argv.includes('--required') ? 1 : 0);
   }
   const seconds = words[1] ?? '60';
