@@ -9,12 +9,27 @@ import { mustRun, skipWithout } from '../../support/child.js';
 import { ScriptedStore } from '../../support/scripted-store.js';
 import { tempDir } from '../../support/temp.js';
 import { cacheIn, withCache } from './cache-in-test.js';
+import type { DiskCache } from '../../../src/content/disk.js';
 
 const timeout = 20_000;
 const kibi = 1024;
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+/**
+ * Bytes in use once a blob that is just complete has got its name: that happens behind the reader's back, and for that
+ * moment the folder it was gathered in (one block) counts, too.
+ */
+async function settledBytes(cache: DiskCache, bound: number): Promise<number> {
+  for (let tries = 0; ; tries += 1) {
+    const { bytes } = await cache.usage({ wait: true });
+    if (bytes <= bound || tries >= 100) return bytes;
+    await new Promise((wake) => {
+      setTimeout(wake, 20);
+    });
+  }
 }
 
 test('the cache stays under its bound, and what was used last stays', { timeout }, async (t) => {
@@ -25,7 +40,7 @@ test('the cache stays under its bound, and what was used last stays', { timeout 
     await copyBlob(cache, store.add(patterned(200 * kibi, seed)));
     // The first one is used again and again.
     await readRange(cache, first, 0, 10);
-    const { bytes } = await cache.usage({ wait: true });
+    const bytes = await settledBytes(cache, 1000 * kibi);
     assert.ok(bytes <= 1000 * kibi, `${bytes} bytes after ${seed}`);
   }
   assert.equal((await cache.status(first.descriptor.digest)).state, 'complete');
