@@ -30,7 +30,7 @@ static_assert(sizeof(SpanRecord) == 80, "read by JavaScript");
 struct IndexerOptions {
   Format format = Format::gzip;
   BlobHash::Algorithm algorithm = BlobHash::Algorithm::sha256;
-  // A span ends at the first good place after this many decoded bytes.
+  // Decoding can start again at the first good place after this many decoded bytes.
   uint64_t spanBytes = 1 << 20;
 };
 
@@ -72,6 +72,7 @@ class LayerIndexer {
   bool consume(const uint8_t* data, size_t length);
   bool deliver(const uint8_t* data, size_t length);
   uint64_t longestSpan() const;
+  uint64_t sinceStart() const { return outTotal_ - startOut_; }
   void atEvent(Event event);
   void openSpan(StartKind kind, uint8_t bits);
   void closeSpan();
@@ -102,6 +103,8 @@ class LayerIndexer {
   uint8_t firstByte_ = 0;
   uint64_t spanIn_ = 0;
   uint64_t spanOut_ = 0;
+  // Where the last span began at which decoding can start.
+  uint64_t startOut_ = 0;
   SHA256_CTX spanHash_ = {};
   uint32_t spanCrc_ = 0;
   bool windowOpen_ = false;

@@ -1,7 +1,7 @@
 /** One open blob: a reader with its own place, on a blob that all readers share. */
 import { ImgfsError, isImgfsError } from '../errors/imgfs-error.js';
 import type { ByteRange, CallOptions } from '../store/store.js';
-import type { Backing, BlobReader, BlobSource, BlobStatus } from './content.js';
+import type { Backing, BlobReader, BlobSource, BlobStatus, ReadOptions } from './content.js';
 import { cachedBytes } from './content-metrics.js';
 import type { Demand, LazyBlob } from './lazy-blob.js';
 import { maxWindowBytes, ReadAhead } from './read-ahead.js';
@@ -54,7 +54,7 @@ export class DiskBlobReader implements BlobReader {
     offset: number,
     length: number,
     position: number,
-    options?: CallOptions,
+    options?: ReadOptions,
   ): Promise<number> {
     const blob = this.#blob;
     const end = Math.min(position + length, this.size);
@@ -63,7 +63,7 @@ export class DiskBlobReader implements BlobReader {
     }
     if (position >= end) return Promise.resolve(0);
     if (blob.complete || (!this.#strict && blob.has(position, end))) {
-      this.#goOn(blob, position, end);
+      if (options?.exact !== true) this.#goOn(blob, position, end);
       cachedBytes.add(end - position);
       return this.#present(blob, buffer, offset, end - position, position, options);
     }
@@ -82,7 +82,7 @@ export class DiskBlobReader implements BlobReader {
     offset: number,
     length: number,
     position: number,
-    options?: CallOptions,
+    options?: ReadOptions,
   ): Promise<number> {
     if (!blob.complete) this.#gaveUnverified = true;
     const count = await blob.pread(buffer, offset, length, position);
@@ -96,7 +96,7 @@ export class DiskBlobReader implements BlobReader {
     offset: number,
     length: number,
     position: number,
-    options?: CallOptions,
+    options?: ReadOptions,
   ): Promise<number> {
     if (this.#strict && !(await this.#fillStrictly(options))) {
       const { verifiedRanges } = this.#lender;
@@ -104,8 +104,9 @@ export class DiskBlobReader implements BlobReader {
       return verifiedRanges.read(this.#source, buffer, offset, end, position, options?.signal);
     }
     return this.#retrying(async (blob) => {
-      const demand = this.#demand(options);
-      this.#goOn(blob, position, position + length);
+      const isExact = options?.exact === true;
+      const demand = { ...this.#demand(options), ...(isExact ? { windowBytes: () => 0 } : {}) };
+      if (!isExact) this.#goOn(blob, position, position + length);
       const count = await blob.read(buffer, offset, length, position, demand);
       if (!blob.complete) this.#gaveUnverified = true;
       return count;

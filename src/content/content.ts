@@ -33,6 +33,11 @@ export interface Backing {
   present(): readonly ByteRange[];
 }
 
+export interface ReadOptions extends CallOptions {
+  /** Fetch what is asked for and nothing around it, and take it for no part of a sequence. */
+  readonly exact?: boolean;
+}
+
 /**
  * Random access to one blob. Reads of what is absent fetch it: single flight per range, read-ahead that grows
  * while reading is sequential, never more than one writer per range.
@@ -55,7 +60,7 @@ export interface BlobReader {
     offset: number,
     length: number,
     position: number,
-    options?: CallOptions,
+    options?: ReadOptions,
   ): Promise<number>;
   /** Make `range` present on disk without reading it. @throws as `read`; `cache-full` when it cannot be kept. */
   fill(range: ByteRange, options?: CallOptions): Promise<void>;

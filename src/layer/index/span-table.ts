@@ -132,6 +132,11 @@ export class SpanTable {
     };
   }
 
+  /** `get(index).kind`, without looking at the rest. */
+  kind(index: number): StartKind {
+    return startKinds[this.view(index).getUint8(32)] ?? 'inside';
+  }
+
   /** Number of the span that holds decoded byte `position`; `count` when there is none. */
   find(position: number): number {
     let low = 0;

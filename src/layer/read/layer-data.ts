@@ -2,65 +2,46 @@
  * The decoded archive of a layer at any offset: spans on disk are read, others are fetched, decoded and kept.
  */
 import { LRUCache } from 'lru-cache';
-import type { BlobReader } from '../../content/content.js';
-import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError } from '../../errors/imgfs-error.js';
 import { createLogger } from '../../observe/log.js';
 import { counter } from '../../observe/metrics.js';
 import type { ByteRange, CallOptions } from '../../store/store.js';
-import type { Span, SpanTable } from '../index/span-table.js';
-import type { LayerFormat } from '../native/layer-addon.js';
+import type { Span } from '../index/span-table.js';
 import type { DecodedFile } from './decoded-file.js';
-import type { SpanReader } from './span-bytes.js';
-import { openSpanReader } from './span-reader.js';
+import { ReadPattern } from './read-pattern.js';
+import { SpanRuns, type SpanRunsParts } from './span-runs.js';
 
 const log = createLogger('layer');
-const spansDecoded = counter('imgfs_layer_spans_decoded_total', 'Spans of layers that were decoded');
 const spansPresent = counter(
   'imgfs_layer_spans_present_total',
   'Spans of layers that were found decoded on disk',
 );
 
-/** Spans decoded ahead of a reader that goes straight on: 8 MiB, a quarter of a second of decoding. */
-const maxAhead = 8;
-
-/** Spans kept in memory when the disk does not take them: 16 MiB at most 4 MiB each. */
+/** Spans kept in memory when the disk does not take them. */
 const shelfBytes = 16 << 20;
+/** Compressed bytes of neighbouring spans that are asked for in one go. */
+const maxJoinedBytes = 8 << 20;
 
-export interface LayerDataParts {
-  readonly format: LayerFormat;
-  readonly blob: BlobReader;
-  readonly spans: SpanTable;
-  /** Deflated window of a span. */
-  readonly readWindow: (span: Span) => Promise<Uint8Array>;
+export interface LayerDataParts extends Omit<SpanRunsParts, 'keep'> {
   /** Undefined: nothing can be kept on disk. */
   readonly decoded: DecodedFile | undefined;
-  /** Read a range of the blob from its store, past the cache: what is cached may be damaged. */
-  readonly readDirect: (range: ByteRange, options?: CallOptions) => Promise<Uint8Array>;
   /** The index turned out to be wrong. */
   readonly onBadIndex?: () => void;
 }
 
-/** A reader that stands before a span and can go on with it. */
-interface Run {
-  readonly reader: SpanReader;
-  next: number;
-}
-
 export class LayerData {
   private readonly parts: LayerDataParts;
+  private readonly runs: SpanRuns;
+  private readonly pattern = new ReadPattern();
   private readonly loading = new Map<number, Promise<Uint8Array | undefined>>();
   private readonly shelf = new LRUCache<number, Uint8Array>({
     maxSize: shelfBytes,
     sizeCalculation: (bytes) => bytes.length + 1,
   });
-  /** The last reader of a run of spans that depend on each other; used by one at a time. */
-  private run: Run | undefined;
-  private runLock: Promise<unknown> = Promise.resolve();
-  private lastSpan = -2;
-  private ahead = 0;
 
   constructor(parts: LayerDataParts) {
     this.parts = parts;
+    this.runs = new SpanRuns({ ...parts, keep: (span, bytes) => this.keep(span, bytes) });
   }
 
   /**
@@ -69,6 +50,7 @@ export class LayerData {
    */
   async read(buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
     const { spans } = this.parts;
+    await this.join({ start: position, end: position + buffer.length }, options);
     let done = 0;
     for (let index = spans.find(position); index < spans.count && done < buffer.length; index += 1) {
       const span = spans.get(index);
@@ -83,6 +65,7 @@ export class LayerData {
   /** Decode everything in `range` onto disk. @throws as `read`; `cache-full` when it cannot be kept. */
   async fill(range: ByteRange, options?: CallOptions): Promise<void> {
     const { spans, decoded } = this.parts;
+    await this.join(range, options);
     for (let index = spans.find(range.start); index < spans.count; index += 1) {
       const span = spans.get(index);
       if (span.out >= range.end) return;
@@ -112,7 +95,6 @@ export class LayerData {
 
   private async readSpan(span: Span, from: number, into: Uint8Array, options?: CallOptions): Promise<void> {
     const bytes = await this.ensure(span, options);
-    this.readAhead(span.index);
     if (bytes !== undefined) {
       into.set(bytes.subarray(from, from + into.length));
       return;
@@ -121,6 +103,40 @@ export class LayerData {
     if (read === into.length) return;
     // Somebody cut the file: decode again, and answer from memory.
     into.set((await this.load(span, options)).subarray(from, from + into.length));
+  }
+
+  /**
+   * Note a read of `range`: what goes through several runs is fetched together, and a reader that goes straight on
+   * finds what comes next decoded.
+   */
+  private async join(range: ByteRange, options?: CallOptions): Promise<void> {
+    const { spans, blob, decoded } = this.parts;
+    this.pattern.note(range.start, range.end);
+    const first = spans.find(range.start);
+    const last = Math.min(spans.count - 1, spans.find(range.end - 1));
+    this.decodeAhead(last + 1);
+    let missing = first;
+    while (missing <= last && decoded?.isPresent(missing) === true) missing += 1;
+    if (missing > last || this.runs.startOf(missing) === this.runs.startOf(last)) return;
+    const { in: start } = spans.get(this.runs.startOf(missing));
+    const end = Math.min(spans.get(last).inEnd, start + maxJoinedBytes);
+    // What stands in the way of this shows again, and is told, when the spans are read.
+    await blob.fill({ start, end }, options).catch(() => undefined);
+    options?.signal?.throwIfAborted();
+  }
+
+  private decodeAhead(from: number): void {
+    const { spans, decoded } = this.parts;
+    const { aheadUntil } = this.pattern;
+    if (decoded === undefined) return;
+    for (let index = from; index < spans.count; index += 1) {
+      const span = spans.get(index);
+      if (span.out >= aheadUntil) return;
+      if (decoded.isPresent(index) || this.loading.has(index)) continue;
+      this.ensure(span).catch((error: unknown) =>
+        log.debug('reading ahead failed', { error: String(error) }),
+      );
+    }
   }
 
   /** Make the span readable: undefined when it is on disk, else its bytes. */
@@ -149,85 +165,18 @@ export class LayerData {
   /** Fetch and decode; keeps the bytes on disk, else on the shelf. */
   private async load(span: Span, options?: CallOptions): Promise<Uint8Array> {
     try {
-      const bytes = await (span.kind === 'inside' || this.startsRun(span)
-        ? this.loadInRun(span, options)
-        : this.decodeOne(await this.open(span), span, options));
-      return bytes;
+      // Who jumps about pays for what it needs; who goes on gets longer and longer requests.
+      return await this.runs.load(span, { ...options, exact: !this.pattern.isSequential });
     } catch (error) {
       if (error instanceof ImgfsError && error.code === 'invalid-content') this.parts.onBadIndex?.();
       throw error;
     }
   }
 
-  private startsRun(span: Span): boolean {
-    const { spans } = this.parts;
-    return span.index + 1 < spans.count && spans.get(span.index + 1).kind === 'inside';
-  }
-
-  private async open(span: Span): Promise<SpanReader> {
-    const window = span.windowStored === 0 ? new Uint8Array(0) : await this.parts.readWindow(span);
-    return openSpanReader(this.parts.format, span, window);
-  }
-
-  private async decodeOne(reader: SpanReader, span: Span, options?: CallOptions): Promise<Uint8Array> {
-    const input = new Uint8Array(span.inEnd - span.in);
-    const got = await this.parts.blob.read(input, 0, input.length, span.in, options);
-    if (got !== input.length) {
-      throw new ImgfsError('integrity', `read layer: blob ends before byte ${span.inEnd}`);
-    }
-    const output = new Uint8Array(span.outEnd - span.out);
-    try {
-      await reader.next({ span, input }, output);
-    } catch (error) {
-      if (!isImgfsError(error, 'integrity')) throw error;
-      // The reader has not taken any of it yet, so it can be given the right bytes.
-      const direct = await this.parts.readDirect({ start: span.in, end: span.inEnd }, options);
-      await reader.next({ span, input: direct }, output);
-    }
-    spansDecoded.add();
-    const kept = (await this.parts.decoded?.write(span, output)) === true;
-    if (!kept) this.shelf.set(span.index, output);
-    return output;
-  }
-
-  /** Spans that depend on each other: decode from where it can start, or go on where the last reader stands. */
-  private async loadInRun(span: Span, options?: CallOptions): Promise<Uint8Array> {
-    const work = this.runLock.then(async () => {
-      const { spans } = this.parts;
-      let start = span.index;
-      while (spans.get(start).kind === 'inside') start -= 1;
-      let run = this.run;
-      this.run = undefined;
-      if (run === undefined || run.next < start || run.next > span.index) {
-        run = { reader: await this.open(spans.get(start)), next: start };
-      }
-      let bytes = new Uint8Array(0) as Uint8Array;
-      while (run.next <= span.index) {
-        options?.signal?.throwIfAborted();
-        bytes = await this.decodeOne(run.reader, spans.get(run.next), options);
-        run.next += 1;
-      }
-      this.run = run;
-      return bytes;
-    });
-    this.runLock = work.catch(() => undefined);
-    return work;
-  }
-
-  /** A reader that goes straight on finds the next spans decoded. */
-  private readAhead(index: number): void {
-    if (index === this.lastSpan) return;
-    this.ahead = index === this.lastSpan + 1 ? Math.min(maxAhead, this.ahead * 2 || 1) : 0;
-    this.lastSpan = index;
-    const { spans, decoded } = this.parts;
-    if (decoded === undefined) return;
-    const last = Math.min(spans.count - 1, index + this.ahead);
-    for (let next = index + 1; next <= last; next += 1) {
-      if (decoded.isPresent(next) || this.loading.has(next)) continue;
-      this.ensure(spans.get(next)).catch((error: unknown) =>
-        log.debug('reading ahead failed', { error: String(error) }),
-      );
-    }
+  private async keep(span: Span, bytes: Uint8Array): Promise<void> {
+    const { decoded } = this.parts;
+    if (decoded?.isPresent(span.index) === true) return;
+    if ((await decoded?.write(span, bytes)) !== true) this.shelf.set(span.index, bytes);
   }
 }
 
