@@ -55,6 +55,14 @@ install_packages() {
   [ "$own_policy" -eq 0 ] || as_root rm -f "$policy"
 }
 
+# Debian's fuse3 lets everybody open /dev/fuse by a udev rule; where no udev runs (containers, small virtual machines) an
+# ordinary user could not mount.
+open_fuse_device() {
+  [ -c /dev/fuse ] || return 0
+  if [ -r /dev/fuse ] && [ -w /dev/fuse ]; then return 0; fi
+  can_be_root && as_root chmod 0666 /dev/fuse || say "/dev/fuse cannot be opened by $(id -un): nothing can be mounted"
+}
+
 check_node() {
   command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 ||
     { say "node and npm are needed (Node 20.19 or newer)"; exit 1; }

@@ -4,9 +4,9 @@
  * It works where our addon cannot be loaded, at 0.15 of ext4's throughput and 20,000 stat/s. It has no
  * invalidation, so nothing is kept in the page cache over an open, and names live one second in the kernel.
  */
-import { access, constants } from 'node:fs/promises';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { isWritable, type FileSystem } from '../../vfs/file-system.js';
+import { findDeviceRefusal } from '../device.js';
 import type { DriverAvailability, FuseDriver, MountOptions, MountSession } from '../driver.js';
 import { findMount } from '../mount-table.js';
 import { unmountPath } from '../unmount.js';
@@ -54,16 +54,8 @@ async function availability(): Promise<DriverAvailability> {
       reason: error instanceof ImgfsError ? `${error.message}; ${error.hint ?? ''}` : String(error),
     };
   }
-  if (process.platform === 'linux') {
-    try {
-      await access('/dev/fuse', constants.F_OK);
-    } catch {
-      return {
-        usable: false,
-        reason: '/dev/fuse is missing: load the fuse module, or give the container the device',
-      };
-    }
-  }
+  const refusal = await findDeviceRefusal();
+  if (refusal !== undefined) return { usable: false, reason: refusal };
   return {
     usable: true,
     reason: 'libfuse 2 through fuse-native: works, without passthrough and invalidation',

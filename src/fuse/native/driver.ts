@@ -9,6 +9,7 @@ import { loadAddon } from '../../addon/load-addon.js';
 import { errnoNumber } from '../../errors/errno.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { isWritable, rootInode, type Caller, type FileSystem } from '../../vfs/file-system.js';
+import { findDeviceRefusal } from '../device.js';
 import type { DriverAvailability, FuseDriver, MountOptions, MountSession } from '../driver.js';
 import { loadAddonFuse, type AddonFuse, type AddonMountResult } from './addon-fuse.js';
 import { Dispatcher } from './dispatcher.js';
@@ -33,19 +34,16 @@ const slowFactor = 10;
 /** The root's attributes are wanted before the first request; without them JavaScript is asked, as for any inode. */
 const rootTimeoutMs = 2_000;
 
-async function isAccessible(path: string, mode: number): Promise<boolean> {
-  return access(path, mode).then(
-    () => true,
-    () => false,
-  );
-}
-
 /** Path of the setuid helper; undefined when it is not installed. */
 async function findHelper(): Promise<string | undefined> {
   const folders = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/bin', '/bin', '/usr/local/bin'];
   for (const folder of folders.filter((folder) => folder.startsWith('/'))) {
     const path = join(folder, 'fusermount3');
-    if (await isAccessible(path, constants.X_OK)) return path;
+    const executable = await access(path, constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (executable) return path;
   }
   return undefined;
 }
@@ -54,18 +52,8 @@ async function availability(): Promise<DriverAvailability> {
   if (process.platform !== 'linux') return { usable: false, reason: 'the native driver needs Linux' };
   const loaded = loadAddonFuse();
   if (loaded.fuse === undefined) return { usable: false, reason: loaded.reason };
-  if (!(await isAccessible('/dev/fuse', constants.F_OK))) {
-    return {
-      usable: false,
-      reason: '/dev/fuse is missing: load the fuse module, or give the container the device',
-    };
-  }
-  if (!(await isAccessible('/dev/fuse', constants.R_OK | constants.W_OK))) {
-    return {
-      usable: false,
-      reason: 'you may not open /dev/fuse: chmod 0666 /dev/fuse, or give the container the device',
-    };
-  }
+  const refusal = await findDeviceRefusal();
+  if (refusal !== undefined) return { usable: false, reason: refusal };
   if (process.getuid?.() === 0) return { usable: true, reason: 'native addon, mounts by itself as root' };
   const helper = await findHelper();
   return helper === undefined
