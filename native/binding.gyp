@@ -4,6 +4,7 @@
       "target_name": "imgfs",
       "sources": [
         "src/addon.cc",
+        "src/bytes.cc",
         "src/fuse/attributes.cc",
         "src/fuse/binding.cc",
         "src/fuse/inode-table.cc",
@@ -23,7 +24,12 @@
         "src/layer-indexer.cc",
         "src/layer-module.cc",
         "src/span-reader.cc",
-        "src/tar-parser.cc",
+        "src/tar/entry.cc",
+        "src/tar/header.cc",
+        "src/tar/parser-state.cc",
+        "src/tar/parser.cc",
+        "src/tar/pax.cc",
+        "src/tar/sparse.cc",
         "src/zstd-decoder.cc"
       ],
       "defines": ["NAPI_VERSION=8", "_FILE_OFFSET_BITS=64"],

@@ -3,21 +3,28 @@
 //   node scripts/test-native.mjs                      plain, then AddressSanitizer with UBSan, then ThreadSanitizer
 //   node scripts/test-native.mjs plain|address|thread one of them
 //   node scripts/test-native.mjs mounted              the mounted suite with the whole addon under AddressSanitizer
-//   node scripts/test-native.mjs fuzz [seconds]       libFuzzer on the request parser and the server (needs clang)
+//   node scripts/test-native.mjs fuzz [seconds] [fuse|layer]   libFuzzer on requests of the kernel and the server,
+//                                                     and on archives, passes and spans (needs clang)
 //
 // Without a compiler it says so and ends well, unless --required is given.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeFuseSeeds, writeLayerSeeds } from './native-seeds.mjs';
 
 const native = fileURLToPath(new URL('../native', import.meta.url));
-const sources = join(native, 'src/fuse');
+const sources = join(native, 'src');
 const tests = join(native, 'test');
 
-/** Parts that need neither Node nor a device. */
-const serverSources = readdirSync(sources).filter(
-  (name) => name.endsWith('.cc') && !['binding.cc', 'watchdog.cc', 'mount.cc', 'session.cc'].includes(name),
+/** Parts that need neither Node nor a device: the server of the driver, and everything about layers. */
+const needNode = [
+  'addon.cc',
+  'layer-module.cc',
+  ...['binding', 'watchdog', 'mount', 'session'].map((n) => `fuse/${n}.cc`),
+];
+const partSources = readdirSync(sources, { recursive: true }).filter(
+  (name) => name.endsWith('.cc') && !needNode.includes(name),
 );
 const testSources = readdirSync(tests).filter((name) => name.endsWith('.cc') && !name.endsWith('-fuzz.cc'));
 
@@ -40,17 +47,36 @@ function has(command) {
   return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
+/**
+ * In the addon zlib and OpenSSL are those that node exports; here the system's, whose headers need not be installed.
+ * libzstd is loaded at run time, as always.
+ */
+function libraries() {
+  return ['-l:libz.so.1', '-l:libcrypto.so.3', '-ldl', '-lpthread'];
+}
+
 function build(flavour, main) {
   const folder = join(native, `build-test/${flavour}`);
   mkdirSync(folder, { recursive: true });
   const compiler = flavour === 'fuzz' ? 'clang++' : (process.env.CXX ?? 'c++');
-  const flags = ['-std=c++17', '-g', '-O1', '-Wall', '-Wextra', '-Werror', ...flavours[flavour]];
+  const include = join(dirname(realpathSync(process.execPath)), '../include/node');
+  const flags = [
+    '-std=c++17',
+    '-g',
+    '-O1',
+    '-Wall',
+    '-Wextra',
+    '-Werror',
+    '-isystem',
+    include,
+    ...flavours[flavour],
+  ];
   const inputs = [
-    ...serverSources.map((name) => join(sources, name)),
+    ...partSources.map((name) => join(sources, name)),
     ...main.map((name) => join(tests, name)),
   ];
   const headers = [sources, tests].flatMap((f) =>
-    readdirSync(f)
+    readdirSync(f, { recursive: true })
       .filter((n) => n.endsWith('.h'))
       .map((n) => join(f, n)),
   );
@@ -62,8 +88,8 @@ function build(flavour, main) {
     if (!fresh) run(compiler, [...flags, '-c', input, '-o', object]);
     return object;
   });
-  const program = join(folder, 'test');
-  run(compiler, [...flags, ...objects, '-o', program, '-lpthread']);
+  const program = join(folder, main.length === 1 ? basename(main[0], '.cc') : 'test');
+  run(compiler, [...flags, ...objects, '-o', program, ...libraries()]);
   return program;
 }
 
@@ -87,7 +113,7 @@ function testMounted() {
     `-I${headers}`,
   ];
   run('g++', [...flags, ...all, '-o', addon]);
-  run('c++', ['-std=c++17', '-O1', join(sources, 'watchdog.cc'), '-o', join(folder, 'imgfs-watchdog')]);
+  run('c++', ['-std=c++17', '-O1', join(sources, 'fuse/watchdog.cc'), '-o', join(folder, 'imgfs-watchdog')]);
   const runtime = spawnSync('g++', ['-print-file-name=libasan.so'], { encoding: 'utf8' }).stdout.trim();
   const root = fileURLToPath(new URL('..', import.meta.url));
   run(process.execPath, [join(root, 'scripts/run-tests.mjs'), 'mount/native.test', 'mount/native-threads'], {
@@ -101,67 +127,32 @@ function testMounted() {
   });
 }
 
-/** Seeds: one well-formed request of each opcode, and a walk through a directory and a file. */
-function writeSeeds(folder) {
-  mkdirSync(folder, { recursive: true });
-  const record = (kind, bytes) => {
-    const head = Buffer.from([kind, bytes.length & 255, bytes.length >> 8]);
-    return Buffer.concat([head, bytes]);
-  };
-  const request = (opcode, node, rest) => {
-    const header = Buffer.alloc(40);
-    header.writeUInt32LE(40 + rest.length, 0);
-    header.writeUInt32LE(opcode, 4);
-    header.writeBigUInt64LE(BigInt(opcode + 1000), 8);
-    header.writeBigUInt64LE(BigInt(node), 16);
-    return record(0, Buffer.concat([header, rest]));
-  };
-  const entry = (ino, mode, name) => {
-    const bytes = Buffer.alloc(104 + ((name.length + 7) & ~7));
-    bytes.writeDoubleLE(ino, 0);
-    bytes.writeDoubleLE(3600000, 8);
-    bytes.writeDoubleLE(3600000, 16);
-    bytes.writeDoubleLE(4096, 24);
-    bytes.writeUInt32LE(mode, 64);
-    bytes.writeUInt32LE(1, 84);
-    bytes.writeBigUInt64LE(1n, 88);
-    bytes.writeUInt32LE(name.length, 96);
-    bytes.write(name, 104);
-    return bytes;
-  };
-  for (let opcode = 1; opcode < 54; opcode += 1) {
-    const seed = [request(opcode, 1, Buffer.from('name\0other\0'.padEnd(96, '\0')))];
-    writeFileSync(join(folder, `opcode-${opcode}`), Buffer.concat([...seed, record(31, Buffer.alloc(8))]));
-  }
-  const number = (...values) => {
-    const bytes = Buffer.alloc(40);
-    values.forEach((value, index) => bytes.writeBigUInt64LE(BigInt(value), index * 8));
-    return bytes;
-  };
-  const walk = [
-    request(1, 1, Buffer.from('dir\0')),
-    record(1, entry(2, 0o040755, '')),
-    request(27, 2, Buffer.alloc(8)),
-    record(11, Buffer.alloc(0)),
-    request(44, 2, number(1, 0, 4096)),
-    record(3, entry(3, 0o100644, 'file')),
-    request(1, 2, Buffer.from('file\0')),
-    request(14, 3, Buffer.alloc(8)),
-    record(19, Buffer.from([0, 100])),
-    request(15, 3, number(2, 0, 4096)),
-    record(1, Buffer.alloc(0)),
-    request(18, 3, number(2)),
-    request(29, 2, number(1)),
-    request(2, 3, number(2)),
-  ];
-  writeFileSync(join(folder, 'walk'), Buffer.concat(walk));
-}
-
 /** True when clang++ is here and brings libFuzzer, which Debian packs apart. */
 function canFuzz() {
   const program = 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char *, unsigned long) { return 0; }';
   const words = ['-fsanitize=fuzzer,address', '-x', 'c++', '-', '-o', '/dev/null'];
   return spawnSync('clang++', words, { input: program, stdio: ['pipe', 'ignore', 'ignore'] }).status === 0;
+}
+
+const fuzzers = {
+  fuse: { main: 'fuse-fuzz.cc', writeSeeds: writeFuseSeeds, maxBytes: 8192 },
+  layer: { main: 'layer-fuzz.cc', writeSeeds: writeLayerSeeds, maxBytes: 65_536 },
+};
+
+async function fuzz(target, seconds) {
+  const { main, writeSeeds, maxBytes } = fuzzers[target];
+  const folder = join(native, 'build-test/fuzz', target);
+  const [seeds, corpus] = [join(folder, 'seeds'), join(folder, 'corpus')];
+  mkdirSync(corpus, { recursive: true });
+  await writeSeeds(seeds);
+  console.error(`test-native: fuzzing ${target} for ${seconds} s`);
+  const limits = [
+    `-max_total_time=${seconds}`,
+    `-max_len=${maxBytes}`,
+    '-timeout=10',
+    '-print_final_stats=1',
+  ];
+  run(build('fuzz', [main]), [corpus, seeds, ...limits], { cwd: folder });
 }
 
 const words = process.argv.slice(2).filter((word) => word !== '--required');
@@ -176,19 +167,8 @@ if (words[0] === 'mounted') {
     console.error('test-native: fuzzing needs clang++ with libFuzzer (Debian: clang, libclang-rt-*-dev)');
     process.exit(process.argv.includes('--required') ? 1 : 0);
   }
-  const seconds = words[1] ?? '60';
-  const seeds = join(native, 'build-test/fuzz/seeds');
-  const corpus = join(native, 'build-test/fuzz/corpus');
-  mkdirSync(corpus, { recursive: true });
-  writeSeeds(seeds);
-  const program = build('fuzz', ['fuse-fuzz.cc']);
-  run(
-    program,
-    [corpus, seeds, `-max_total_time=${seconds}`, '-max_len=8192', '-timeout=10', '-print_final_stats=1'],
-    {
-      cwd: join(native, 'build-test/fuzz'),
-    },
-  );
+  const [, seconds = '60', ...targets] = words;
+  for (const target of targets.length > 0 ? targets : Object.keys(fuzzers)) await fuzz(target, seconds);
 } else {
   for (const flavour of words.length > 0 ? words : ['plain', 'address', 'thread']) {
     console.error(`test-native: ${flavour}`);

@@ -134,6 +134,8 @@ class PlainDecoder final : public Decoder {
   bool begin(const Start&, uint8_t) override { return true; }
   Event run(const uint8_t*& in, size_t& inLength, uint8_t*& out, size_t& outLength) override {
     const size_t take = std::min(inLength, outLength);
+    // The end of the blob comes as no bytes at no address.
+    if (take == 0) return Event::none;
     memcpy(out, in, take);
     in += take;
     out += take;

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <string>
 
-#include "tar-parser.h"
+#include "bytes.h"
 
 namespace imgfs {
 

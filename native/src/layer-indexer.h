@@ -7,7 +7,7 @@
 
 #include "decoder.h"
 #include "hashes.h"
-#include "tar-parser.h"
+#include "tar/parser.h"
 
 namespace imgfs {
 

@@ -1,5 +1,5 @@
 /**
- * An entry as bytes: what the native parser hands over, in the byte order of the machine. `native/src/tar-parser.cc`
+ * An entry as bytes: what the native parser hands over, in the byte order of the machine. `native/src/tar/entry.cc`
  * writes the same, byte for byte.
  *
  *     0 u32 length of the record     24 f64 size            64 u32 path length
