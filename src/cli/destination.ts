@@ -5,19 +5,26 @@ import type { PushStore } from '../image/upload/sender.js';
 import type { StoreDirectory } from '../image/stores.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { isRegistryHost, withDefaultTag } from '../oci/reference.js';
+import type { ArchiveFormat } from '../store/archive/write/plan-images.js';
 import { locationTarget, parseLocation } from '../store/location.js';
 import { openStore } from '../store/open.js';
 import type { ImageStore, Target } from '../store/store.js';
 
-export interface Destination {
-  readonly store: PushStore;
+interface OpenedDestination {
   readonly target: Target;
   /** Closes what was opened for it. */
   close(): Promise<void>;
 }
 
+/** A store that takes blobs and manifests, or an archive, which is written as a whole. */
+export type Destination = OpenedDestination &
+  (
+    | { readonly store: PushStore }
+    | { readonly archive: { readonly format: ArchiveFormat; readonly path: string } }
+  );
+
 /**
- * Open the destination that an argument names. Layouts and directories are made when they are missing.
+ * Open the destination that an argument names. Layouts, archives and directories are made when they are missing.
  * @throws ImgfsError `usage`, `read-only-store`, and what opening throws.
  */
 export async function openDestination(text: string, stores: StoreDirectory): Promise<Destination> {
@@ -34,8 +41,17 @@ export async function openDestination(text: string, stores: StoreDirectory): Pro
   }
   if (!('path' in location)) {
     throw new ImgfsError('unsupported', `${location.transport}: cannot be written`, {
-      hint: 'write to a registry, oci: or dir:',
+      hint: 'write to a registry, oci:, oci-archive:, docker-archive: or dir:',
     });
+  }
+  const { transport } = location;
+  if (transport === 'oci-archive' || transport === 'docker-archive') {
+    const target = locationTarget(location) ?? { repository: '' };
+    return {
+      archive: { format: transport, path: resolve(location.path) },
+      target,
+      close: async () => undefined,
+    };
   }
   const store = await openStore({ ...location, path: resolve(location.path) }, { create: true });
   try {

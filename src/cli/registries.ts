@@ -6,6 +6,7 @@ import type { CredentialSource } from '../store/registry/credential.js';
 import type { EndpointResolver } from '../store/registry/endpoint.js';
 import { parsePlatform } from '../oci/platform.js';
 import { parseLocation } from '../store/location.js';
+import type { OpenStoreOptions } from '../store/open.js';
 import type { ImageStore } from '../store/store.js';
 import type { RegistryStore } from '../store/registry/registry-store.js';
 import { credentialSource, registryConfig } from './access.js';
@@ -22,13 +23,18 @@ export async function openRegistryWith(
   return openRegistryStore(host, { endpoints, credentials, options: { retries: settings.retryTimes } });
 }
 
+/** What opening an archive needs to know of the settings. */
+export function archiveOptions(settings: Settings): Pick<OpenStoreOptions, 'spoolDirectory' | 'platform'> {
+  return {
+    spoolDirectory: join(settings.cacheDirectory, 'spool'),
+    ...(settings.platform === undefined ? {} : { platform: parsePlatform(settings.platform) }),
+  };
+}
+
 /** Opens a local store by its location. @throws ImgfsError `unsupported` for a transport that is not local. */
 export async function openLocalStore(location: string, settings: Settings): Promise<ImageStore> {
   const { openStore } = await import('../store/open.js');
-  return openStore(parseLocation(location), {
-    spoolDirectory: join(settings.cacheDirectory, 'spool'),
-    ...(settings.platform === undefined ? {} : { platform: parsePlatform(settings.platform) }),
-  });
+  return openStore(parseLocation(location), archiveOptions(settings));
 }
 
 export interface LocalStore {

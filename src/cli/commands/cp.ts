@@ -5,8 +5,9 @@ import { formatPlatform } from '../../oci/platform.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { copyProgress, copySummary } from '../copy-progress.js';
 import { openDestination } from '../destination.js';
+import { copyToArchive } from '../../image/archive/copy-to-archive.js';
 import { withImage } from '../runtime.js';
-import { openStores } from '../registries.js';
+import { archiveOptions, openStores } from '../registries.js';
 import { settingsFrom, storeOptions } from '../settings.js';
 
 function tagsOf(args: Arguments, tag: string | undefined): string[] {
@@ -15,10 +16,15 @@ function tagsOf(args: Arguments, tag: string | undefined): string[] {
   return [...new Set([...(tag === undefined ? [] : [tag]), ...list])];
 }
 
+function isStandardOutput(path: string): boolean {
+  return ['/dev/stdout', '/dev/fd/1', '/proc/self/fd/1'].includes(path);
+}
+
 async function run(args: Arguments, context: CommandContext): Promise<void> {
   const { out, signal } = context;
   const [from, to] = [String(args['source']), String(args['destination'])];
-  const stores = openStores(settingsFrom(args), []);
+  const settings = settingsFrom(args);
+  const stores = openStores(settings, []);
   const destination = await openDestination(to, stores);
   try {
     await withImage(from, args, context, async (image) => {
@@ -31,17 +37,29 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
         });
       }
       const progress = copyProgress(`copying ${from}`, out);
-      const result = await copyImage(
-        { store: image.store, repository: image.repository, descriptor },
-        { store: destination.store, repository },
-        {
-          signal,
-          tags: tagsOf(args, tag),
-          referrers: args['referrers'] === true,
-          parallel: Number(args['parallel']),
-          onEvent: progress.onEvent,
-        },
+      const source = { store: image.store, repository: image.repository, descriptor };
+      const copying = {
+        signal,
+        tags: tagsOf(args, tag),
+        referrers: args['referrers'] === true,
+        onEvent: progress.onEvent,
+      };
+      const result = await (
+        'archive' in destination
+          ? copyToArchive(
+              source,
+              { ...destination.archive, repository },
+              { ...copying, ...archiveOptions(settings) },
+            )
+          : copyImage(
+              source,
+              { store: destination.store, repository },
+              { ...copying, parallel: Number(args['parallel']) },
+            )
       ).finally(() => progress.done());
+      // An archive that goes to standard output has it for itself.
+      const says = 'archive' in destination && isStandardOutput(destination.archive.path) ? undefined : out;
+      if (says === undefined) return;
       if (out.json) {
         out.document({
           source: image.reference,
@@ -81,6 +99,8 @@ export const cpCommand: Command = {
     ],
     ['imgfs cp --platform linux/arm64 alpine oci:./layout:alpine', 'one platform into an OCI layout'],
     ['imgfs cp oci-archive:image.tar ghcr.io/me/app:v1', 'push an archive'],
+    ['imgfs cp alpine:3.20 docker-archive:a.tar:alpine:3.20', 'save for docker load and podman load'],
+    ['imgfs cp alpine docker-archive:/dev/stdout:alpine | docker load', 'without a file'],
   ],
   options,
   run,

@@ -12,6 +12,8 @@ export type ArchiveBlob = { readonly offset: number; readonly size: number } | {
 
 export interface ArchiveContents {
   readonly images: ImageTable;
+  /** index.json as it is, where the archive is an image layout. */
+  readonly index?: Uint8Array;
   /** Undefined when the archive has no such blob. */
   blob(digest: Digest): ArchiveBlob | undefined;
 }

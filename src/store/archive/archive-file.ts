@@ -1,6 +1,6 @@
 /** An archive on disk: opened once, decompressed to a nameless file when it is compressed, read at positions. */
 import { randomUUID } from 'node:crypto';
-import { open, unlink, type FileHandle } from 'node:fs/promises';
+import { mkdir, open, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -9,14 +9,13 @@ import { ImgfsError } from '../../errors/imgfs-error.js';
 import { fileError } from '../file-error.js';
 import { openRegularFile } from '../safe-open.js';
 import type { CallOptions } from '../store.js';
+import { canUnpackZstd, nodeZstd, unpackZstd } from './unpack-zstd.js';
 
 export interface ArchiveFileOptions {
   /** Where a compressed archive is unpacked to; default `TMPDIR`, else /var/tmp, which is meant for large files. */
   readonly spoolDirectory?: string;
   /** Largest archive after decompression, in bytes; default 64 GiB. */
   readonly maxSpoolBytes?: number;
-  /** Decompresses zstd, which Node 20 cannot. */
-  readonly createZstdDecompressor?: () => Transform;
 }
 
 const defaultMaxSpoolBytes = 64 * 1024 ** 3;
@@ -84,13 +83,19 @@ export function sniffCompression(bytes: Uint8Array): Compression | undefined {
   return hex.startsWith('425a68') ? 'bzip2' : undefined;
 }
 
-function decompressor(path: string, compression: Compression, options: ArchiveFileOptions): Transform {
+/** Undefined: the addon does it. */
+function decompressor(path: string, compression: Compression): Transform | undefined {
   if (compression === 'gzip') return createGunzip();
-  if (compression === 'zstd' && options.createZstdDecompressor !== undefined)
-    return options.createZstdDecompressor();
+  if (compression === 'zstd') {
+    const stream = nodeZstd();
+    if (stream !== undefined || canUnpackZstd()) return stream;
+  }
   throw new ImgfsError('unsupported', `open archive ${path}: compressed with ${compression}`, {
     path,
-    hint: `decompress it first: ${compression} -d`,
+    hint:
+      compression === 'zstd'
+        ? 'decompress it first: zstd -d; or install libzstd and build the addon (npm run build:native)'
+        : `decompress it first: ${compression} -d`,
   });
 }
 
@@ -101,15 +106,21 @@ async function spool(
   compression: Compression,
   options: ArchiveFileOptions & CallOptions,
 ): Promise<FileHandle> {
-  const transform = decompressor(path, compression, options);
+  const transform = decompressor(path, compression);
   const directory = options.spoolDirectory ?? process.env['TMPDIR'] ?? '/var/tmp';
   const spooled = join(directory, `imgfs-archive-${randomUUID()}`);
+  await mkdir(directory, { recursive: true }).catch(() => undefined);
   const handle = await open(spooled, 'wx+', 0o600).catch((error: unknown) => {
     throw fileError(error, 'unpack archive into', spooled);
   });
   try {
     await unlink(spooled);
     const limit = options.maxSpoolBytes ?? defaultMaxSpoolBytes;
+    if (transform === undefined) {
+      const signal = options.signal === undefined ? {} : { signal: options.signal };
+      await unpackZstd(readAll(source), handle, { path, maxBytes: limit, ...signal });
+      return handle;
+    }
     const sink = (chunks: AsyncIterable<Buffer>): Promise<void> => writeAll(handle, chunks, path, limit);
     await pipeline(
       readAll(source),
@@ -127,7 +138,7 @@ async function spool(
 function unpackError(error: unknown, path: string, spooled: string): ImgfsError {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   // zlib's own codes: Z_DATA_ERROR, Z_BUF_ERROR (cut short).
-  if (typeof code === 'string' && code.startsWith('Z_')) {
+  if (typeof code === 'string' && /^(Z_|ZSTD_)/.test(code)) {
     return new ImgfsError('invalid-content', `unpack archive ${path}: damaged or cut short`, {
       path,
       cause: error,

@@ -146,6 +146,11 @@ export class ArchiveStore implements ImageStore, RepositoryLister, TagLister, Bl
     return (await this.archive()).contents.images.entries;
   }
 
+  /** index.json as it is, where the archive is an image layout. */
+  async indexDocument(): Promise<Uint8Array | undefined> {
+    return (await this.archive()).contents.index;
+  }
+
   async resolve(target: Target, options?: CallOptions): Promise<Resolved> {
     checkSignal(options, 'resolve');
     const archive = await this.archive();

@@ -12,6 +12,7 @@ import { digestOf, isDigest, type Digest } from '../../oci/digest.js';
 import { maxConfigBytes, parseImageConfig } from '../../oci/image-config.js';
 import { asObject, optionalStrings, refuseField, requiredString } from '../../oci/json-fields.js';
 import { parseUntrustedJson } from '../../oci/json.js';
+import type { Manifest } from '../../oci/manifest.js';
 import { mediaTypes } from '../../oci/media-type.js';
 import { maxManifestBytes, parseManifest } from '../../oci/parse-manifest.js';
 import { parseFullName, type ImageName } from '../image-name.js';
@@ -44,10 +45,10 @@ export async function loadDockerArchive(
   const saved = await readManifestJson(archive);
   const layout = await layoutSide(archive);
   const blobs = new Map<Digest, ArchiveBlob>();
-  const images: Omit<ImageEntry, 'position'>[] = [];
+  const images: IndexedImage[] = [];
   for (const image of saved) {
     const config = await readMember(archive, archive.members.mustFind(image.config), maxConfigBytes);
-    const known = layout?.byConfig.get(digestOf(config));
+    const known = sameImage(layout?.byConfig.get(digestOf(config)) ?? [], image);
     const descriptor = known ?? (await synthesize(archive, image, config, blobs, options));
     images.push({ descriptor, names: image.names });
   }
@@ -58,12 +59,24 @@ export async function loadDockerArchive(
     archive.file.path,
     [...images, ...(others ?? [])].map(mergeNames(layout?.images ?? [])),
   );
-  return { images: table, blob: (digest) => blobs.get(digest) ?? layoutBlob(archive, digest) };
+  return {
+    images: table,
+    ...(layout === undefined ? {} : { index: layout.index }),
+    blob: (digest) => blobs.get(digest) ?? layoutBlob(archive, digest),
+  };
+}
+
+/** One config can be an image of its own and a child of an index: the name tells which is meant. */
+function sameImage(candidates: readonly IndexedImage[], { names }: SavedImage): Descriptor | undefined {
+  const named = candidates.find((candidate) =>
+    candidate.names.some((name) => names.some((other) => isSameName(name, other))),
+  );
+  return (named ?? candidates[0])?.descriptor;
 }
 
 /** An image has the names of both sides. */
-function mergeNames(layout: readonly Omit<ImageEntry, 'position'>[]) {
-  return ({ descriptor, names }: Omit<ImageEntry, 'position'>): Omit<ImageEntry, 'position'> => {
+function mergeNames(layout: readonly IndexedImage[]) {
+  return ({ descriptor, names }: IndexedImage): IndexedImage => {
     const more = layout
       .filter((other) => other.descriptor.digest === descriptor.digest)
       .flatMap((other) => other.names);
@@ -116,10 +129,13 @@ function parseSavedImage(value: unknown, where: string): SavedImage {
   };
 }
 
+type IndexedImage = Omit<ImageEntry, 'position'>;
+
 interface LayoutSide {
-  readonly images: readonly Omit<ImageEntry, 'position'>[];
-  /** Image manifests of the index by the digest of their config. */
-  readonly byConfig: ReadonlyMap<Digest, Descriptor>;
+  readonly images: readonly IndexedImage[];
+  readonly index: Uint8Array;
+  /** What the index names, an image or an index of images, by the digest of the config. */
+  readonly byConfig: ReadonlyMap<Digest, readonly IndexedImage[]>;
 }
 
 /** The index of an archive that is an image layout too; undefined when it is none. */
@@ -127,24 +143,45 @@ async function layoutSide(archive: ScannedArchive): Promise<LayoutSide | undefin
   if (archive.members.find('oci-layout') === undefined || archive.members.find('index.json') === undefined) {
     return undefined;
   }
-  const { images } = await loadOciArchive(archive);
-  const byConfig = new Map<Digest, Descriptor>();
-  for (const { descriptor } of images.entries) {
-    const config = await configDigest(archive, descriptor);
-    if (config !== undefined && !byConfig.has(config)) byConfig.set(config, descriptor);
+  const { images, index = Buffer.alloc(0) } = await loadOciArchive(archive);
+  const byConfig = new Map<Digest, IndexedImage[]>();
+  for (const entry of images.entries) {
+    for (const config of await configDigests(archive, entry.descriptor)) {
+      byConfig.set(config, [...(byConfig.get(config) ?? []), entry]);
+    }
   }
-  return { images: images.entries, byConfig };
+  return { images: images.entries, index, byConfig };
 }
 
-/** Undefined for an index, and for what is missing or malformed: it is shown when somebody asks for it. */
-async function configDigest(archive: ScannedArchive, descriptor: Descriptor): Promise<Digest | undefined> {
-  const blob = layoutBlob(archive, descriptor.digest);
+/** Children of one index that are looked at: no image has more platforms. */
+const maxChildren = 100;
+
+/** Of an image or of the images of an index; none for what is missing or malformed: that is shown when it is asked for. */
+async function configDigests(
+  archive: ScannedArchive,
+  descriptor: Descriptor,
+  isChild = false,
+): Promise<readonly Digest[]> {
+  const manifest = await readLayoutManifest(archive, descriptor);
+  if (manifest?.kind === 'image') return [manifest.config.digest];
+  if (manifest?.kind !== 'index' || isChild) return [];
+  const found: Digest[] = [];
+  for (const child of manifest.manifests.slice(0, maxChildren)) {
+    found.push(...(await configDigests(archive, child, true)));
+  }
+  return found;
+}
+
+async function readLayoutManifest(
+  archive: ScannedArchive,
+  { digest, mediaType }: Descriptor,
+): Promise<Manifest | undefined> {
+  const blob = layoutBlob(archive, digest);
   if (blob === undefined || blobSize(blob) > maxManifestBytes || !('offset' in blob)) return undefined;
   const bytes = Buffer.alloc(blob.size);
   await readExactly(archive.file, bytes, blob.offset, blob.size);
   try {
-    const manifest = parseManifest(bytes, descriptor.mediaType);
-    return manifest.kind === 'image' ? manifest.config.digest : undefined;
+    return parseManifest(bytes, mediaType);
   } catch (error) {
     if (isImgfsError(error)) return undefined;
     throw error;

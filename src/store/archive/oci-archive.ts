@@ -33,6 +33,7 @@ export async function loadOciArchive(archive: ScannedArchive): Promise<ArchiveCo
     );
   }
   checkLayoutVersionText(await readMember(archive, marker, maxMarkerBytes), file.path);
-  const images = await parseLayoutIndex(await readMember(archive, index, maxIndexBytes), file.path);
-  return { images, blob: (digest) => layoutBlob(archive, digest) };
+  const bytes = await readMember(archive, index, maxIndexBytes);
+  const images = await parseLayoutIndex(bytes, file.path);
+  return { images, index: bytes, blob: (digest) => layoutBlob(archive, digest) };
 }

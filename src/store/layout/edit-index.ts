@@ -40,7 +40,8 @@ function annotationsOf(entry: RawEntry): JsonObject {
   return typeof annotations === 'object' && annotations !== null ? (annotations as JsonObject) : {};
 }
 
-function hasName(entry: RawEntry, name: ImageName): boolean {
+/** True when the annotations of an entry give it this name. */
+export function hasName(entry: RawEntry, name: ImageName): boolean {
   return entryNames(annotationsOf(entry)).some((other) => isSameName(other, name));
 }
 

@@ -9,7 +9,8 @@ import { readSmallFile } from '../safe-open.js';
 import { makeDirectory, replaceFile } from '../write-file.js';
 import { emptyIndex } from './layout-index.js';
 
-const layoutText = JSON.stringify({ imageLayoutVersion: '1.0.0' });
+/** What the file says. */
+export const layoutText = JSON.stringify({ imageLayoutVersion: '1.0.0' });
 
 /** The file oci-layout has 30 bytes; a kilobyte leaves room for spaces. */
 const maxMarkerBytes = 64 * 1024;

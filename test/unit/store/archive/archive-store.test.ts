@@ -15,6 +15,7 @@ import {
   type ArchiveStoreOptions,
   type ArchiveTransport,
 } from '../../../../src/store/archive/archive-store.js';
+import { canUnpackZstd, nodeZstd } from '../../../../src/store/archive/unpack-zstd.js';
 import { buildSaved, directoryEntries, savedEntries, writeArchive } from '../../../support/archive-writer.js';
 import { collect, readBody, readRange } from '../../../support/bodies.js';
 import { mustRun, skipWithout } from '../../../support/child.js';
@@ -24,6 +25,7 @@ import { buildTar, compressLayer, type TarEntry } from '../../../support/tar-bui
 import { tempDir } from '../../../support/temp.js';
 
 const limits = { timeout: 30_000 };
+const noZstd = nodeZstd() === undefined && !canUnpackZstd() && 'neither the addon nor Node unpacks zstd';
 
 async function write(t: TestContext, bytes: Uint8Array): Promise<string> {
   const path = join(await tempDir(t, 'archive'), 'archive.tar');
@@ -255,13 +257,33 @@ describe('oci-archive', limits, () => {
       /cut short/,
     );
     await rejects(open(t, 'oci-archive', Buffer.from('fd377a585a0000', 'hex')), 'unsupported', /xz -d/);
-    const gone = { spoolDirectory: join(spoolDirectory, 'nowhere') };
-    await rejects(open(t, 'oci-archive', gzipSync(tar), gone), 'unavailable', /nowhere/);
+    // It is made when it is not there; a file in its place is an error that names it.
+    const nested = { spoolDirectory: join(spoolDirectory, 'not', 'yet') };
+    assert.equal((await manifestOf(await open(t, 'oci-archive', gzipSync(tar), nested), 'v1')).length, 3);
+    await writeFile(join(spoolDirectory, 'file'), '');
+    const gone = { spoolDirectory: join(spoolDirectory, 'file', 'nowhere') };
+    await rejects(open(t, 'oci-archive', gzipSync(tar), gone), 'not-dir', /nowhere/);
   });
 
-  it('says that zstd needs help, and takes it', { skip: skipWithout('zstd') }, async (t) => {
-    const tar = await buildTar(await layoutEntries(t, 'v1'));
-    await rejects(open(t, 'oci-archive', await compressLayer(tar, 'zstd')), 'unsupported', /zstd -d/);
+  it('reads zstd, within a limit', { skip: skipWithout('zstd') || noZstd }, async (t) => {
+    const packed = await compressLayer(await buildTar(await layoutEntries(t, 'v1')), 'zstd');
+    const spoolDirectory = await tempDir(t, 'spool');
+    const store = await open(t, 'oci-archive', packed, { spoolDirectory });
+    assert.equal((await manifestOf(store, 'v1')).length, 3);
+    await rejects(
+      open(t, 'oci-archive', packed, { spoolDirectory, maxSpoolBytes: 10_000 }),
+      'too-large',
+      /10000/,
+    );
+    await rejects(open(t, 'oci-archive', packed.subarray(0, 5000), { spoolDirectory }), 'invalid-content');
+    const flipped = Buffer.from(packed);
+    flipped.fill(0, 100, 200);
+    await rejects(open(t, 'oci-archive', flipped, { spoolDirectory }), 'invalid-content');
+    const signal = AbortSignal.abort();
+    await rejects(
+      openArchiveStore('oci-archive', await write(t, packed), { spoolDirectory }, { signal }),
+      'interrupted',
+    );
   });
 
   it('follows the file when it is replaced, while bodies of the old one go on', async (t) => {
