@@ -52,3 +52,24 @@ export {
 export * from './vfs/file-system.js';
 export { createFileSystem, type FileSystemOptions } from './vfs/create-file-system.js';
 export * from './oci/name.js';
+export { storeCapabilities, type StoreCapabilities } from './store/capabilities.js';
+export type { CollectOptions, CollectResult } from './store/layout/collect-garbage.js';
+export { allManifests, type FoundManifest } from './image/all-manifests.js';
+export * from './image/history.js';
+export { RepositoryUpload } from './image/library/blob-upload.js';
+export { ImageDestination } from './image/library/image-destination.js';
+export { ImageSource, type OpenLayer } from './image/library/image-source.js';
+export type { LibraryOptions } from './image/library/library-context.js';
+export { Registry } from './image/library/registry.js';
+export { Repository, type OpenImageOptions } from './image/library/repository.js';
+export { RepositoryBlobs, type CreatedAt, type PutBlobOptions } from './image/library/repository-blobs.js';
+export {
+  RepositoryManifests,
+  type DeleteManifestOptions,
+  type GetManifestOptions,
+  type GotManifest,
+  type PutOptions,
+} from './image/library/repository-manifests.js';
+export { RepositoryTags, type NameListOptions } from './image/library/repository-tags.js';
+export { TagReader, type NameSource } from './image/library/tag-reader.js';
+export { RelatedFinder, cosignTag, type RelatedDocument, type RelatedKind } from './image/referrers.js';

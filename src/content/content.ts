@@ -13,6 +13,7 @@ export interface BlobSource {
   readonly descriptor: Descriptor;
 }
 
+/** How much of a blob is cached. */
 export interface BlobStatus {
   readonly state: 'absent' | 'partial' | 'complete';
   /** Bytes on disk that belong to the blob. */
@@ -66,10 +67,13 @@ export interface BlobReader {
   fill(range: ByteRange, options?: CallOptions): Promise<void>;
   /** Undefined while nothing is on disk, or when the cache reads through. */
   backing(): Backing | undefined;
+  /** How much of the blob is on disk now. */
   status(): BlobStatus;
+  /** Let go of it. Idempotent. */
   close(): Promise<void>;
 }
 
+/** How a blob is opened. */
 export interface OpenOptions extends CallOptions {
   /**
    * How this reader verifies; default: as the cache was opened. A caller that checks every range by a digest of its
@@ -81,11 +85,13 @@ export interface OpenOptions extends CallOptions {
 /** Told when a blob turned out not to match its digest, after some of it may have been read. */
 export type IntegrityListener = (digest: Digest, error: ImgfsError) => void;
 
+/** How a blob is read whole. */
 export interface ReadAllOptions extends CallOptions {
   /** Refuse a larger blob with `too-large`. */
   readonly maxBytes: number;
 }
 
+/** The cache as the rooms above see it. */
 export interface ContentCache {
   /** A reader for the blob; opening costs no request. */
   open(source: BlobSource, options?: OpenOptions): Promise<BlobReader>;
@@ -93,6 +99,7 @@ export interface ContentCache {
   readAll(source: BlobSource, options: ReadAllOptions): Promise<Uint8Array>;
   /** Take bytes that are at hand (descriptor `data`, a manifest that came with `resolve`). Verifies first. */
   put(descriptor: Descriptor, bytes: Uint8Array): Promise<void>;
+  /** How much of a blob is cached. Asks no store. */
   status(digest: Digest): Promise<BlobStatus>;
   /** Digests of complete and of partial blobs. */
   list(): AsyncIterable<{ readonly digest: Digest; readonly status: BlobStatus }>;
@@ -105,6 +112,7 @@ export interface ContentCache {
   readonly refs: RefStore;
   /** The directory all files are in; rooms above keep their own files in their own folder of it. */
   readonly directory: string;
+  /** Let go of it. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -117,8 +125,11 @@ export interface KnownRef {
 
 /** Last known tag → descriptor, and lists of names visited. Survives restarts; may be lost at any time. */
 export interface RefStore {
+  /** What was last known of a tag. */
   get(storeId: string, repository: string, tag: string): Promise<KnownRef | undefined>;
+  /** Remember an answer of the store. */
   set(storeId: string, repository: string, tag: string, descriptor: Descriptor): Promise<void>;
+  /** Forget a tag. */
   delete(storeId: string, repository: string, tag: string): Promise<void>;
   /** Repositories of the store that were ever resolved. */
   repositories(storeId: string): Promise<readonly string[]>;

@@ -49,6 +49,7 @@ const touchEveryMs = 10 * 60_000;
 /** File systems give whole blocks of 4 KiB. */
 const onDisk = (bytes: number): number => Math.ceil(bytes / 4096) * 4096;
 
+/** How a cache is opened. */
 export interface DiskCacheOptions {
   readonly directory: string;
   /** Bound on bytes on disk. Default 10 GiB. */
@@ -59,6 +60,7 @@ export interface DiskCacheOptions {
   readonly connections?: number;
 }
 
+/** How full the cache is, in bytes on disk. */
 export interface CacheUsage {
   readonly bytes: number;
   readonly maxBytes: number;
@@ -211,6 +213,7 @@ export class DiskCache implements ContentCache {
     return Promise.resolve();
   }
 
+  /** How much of a blob is on disk or in memory. Asks no store. */
   async status(digest: Digest): Promise<BlobStatus> {
     const open = this.#table.find(digest)?.status();
     if (open !== undefined && open.state !== 'absent') return open;
@@ -304,6 +307,7 @@ export class DiskCache implements ContentCache {
     return this.#pins.remove(nameOrDigest);
   }
 
+  /** Pinned images, in the order in which they were pinned. */
   pins(): Promise<readonly Pin[]> {
     return this.#pins.list();
   }
@@ -340,6 +344,7 @@ export class DiskCache implements ContentCache {
     };
   }
 
+  /** Write down what must stay, and let go of files and helpers. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;

@@ -45,6 +45,7 @@ export const exitCodes = {
   mountUnavailable: 7,
 } as const;
 
+/** The exit codes of the command, as numbers. */
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
 interface CodeFacts {
@@ -251,4 +252,5 @@ export const codeFacts = {
   internal: { errno: 'EIO', exit: exitCodes.other, retry: 'never', meaning: 'a defect of imgfs' },
 } as const satisfies Record<string, CodeFacts>;
 
+/** What went wrong, in one word: the key of the table of errors. */
 export type ErrorCode = keyof typeof codeFacts;

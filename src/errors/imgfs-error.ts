@@ -24,6 +24,7 @@ export interface ErrorContext {
   readonly path?: string;
 }
 
+/** What an error carries besides its message. */
 export interface ImgfsErrorOptions extends ErrorContext {
   readonly cause?: unknown;
   /** What the reader can do next: one imperative sentence. */

@@ -3,6 +3,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
 import type { ImageConfig } from '../oci/image-config.js';
 
+/** One step of how an image was made, and the layer it made. */
 export interface HistoryStep {
   readonly created?: string;
   readonly createdBy?: string;

@@ -14,6 +14,7 @@ import { selectManifest } from '../oci/select-manifest.js';
 import type { CallOptions, ImageStore } from '../store/store.js';
 import type { LoadedManifest, ManifestLoader } from './manifest-loader.js';
 
+/** Where an image is, and what it was found by. */
 export interface ImageLocation {
   readonly store: ImageStore;
   readonly repository: string;
@@ -85,6 +86,13 @@ export class Image {
   sibling(descriptor: Descriptor): Image {
     const { store, repository } = this;
     return new Image({ store, repository, descriptor }, this.#loader, this.#platform);
+  }
+
+  /** The same image, of which another platform is chosen. Costs nothing. */
+  forPlatform(platform: Platform): Image {
+    const { store, repository, descriptor, tag, parent } = this;
+    const names = { ...(tag === undefined ? {} : { tag }), ...(parent === undefined ? {} : { parent }) };
+    return new Image({ store, repository, descriptor, ...names }, this.#loader, platform);
   }
 
   /** The manifest or index that the name stands for, if it is in memory. */

@@ -8,6 +8,7 @@ import { NameFinder } from './name-finder.js';
 import { RelatedFinder } from './referrers.js';
 import { TagResolver } from './tag-resolver.js';
 
+/** How names become images. */
 export interface ImagesOptions {
   readonly content: ContentCache;
   /** Which child of an index is *the* image. Default: the host's. */
@@ -29,6 +30,7 @@ export interface ImagesOptions {
 export const defaultTagTtlMs = 60_000;
 export const defaultNegativeTtlMs = 5_000;
 
+/** Names to images over one cache; remembers what was resolved. */
 export class Images {
   readonly tags: TagResolver;
   readonly names: NameFinder;

@@ -40,6 +40,7 @@ export interface Inspection {
   readonly Size: number;
 }
 
+/** What an inspection takes along. */
 export interface InspectOptions extends CallOptions {
   readonly repoTags?: readonly string[];
 }

@@ -6,6 +6,7 @@ import type { ImageStore } from '../store/store.js';
 /** Opens a store; called once, and again after a failure. */
 export type StoreFactory = () => Promise<ImageStore>;
 
+/** How stores are opened. */
 export interface StoreDirectoryOptions {
   /** Opens the registry at `host[:port]` (normalized); should send nothing yet. */
   readonly openRegistry: (host: string) => Promise<ImageStore>;
@@ -13,6 +14,7 @@ export interface StoreDirectoryOptions {
   readonly locals?: ReadonlyMap<string, StoreFactory>;
 }
 
+/** Every store of a mount or command. */
 export interface StoreDirectory {
   /** The registry at a host; one store for each registry, however it is spelled. */
   registry(host: string): Promise<ImageStore>;
@@ -22,6 +24,7 @@ export interface StoreDirectory {
   localNames(): readonly string[];
   /** @throws ImgfsError `not-found` for an unknown name, and what its factory throws. */
   local(name: string): Promise<ImageStore>;
+  /** True when a local store has that name. */
   hasLocal(name: string): boolean;
   /** Close every store that was opened. */
   close(): Promise<void>;

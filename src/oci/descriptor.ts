@@ -2,6 +2,7 @@
 import type { Digest } from './digest.js';
 import type { Platform } from './platform.js';
 
+/** What a blob is, how long it is, and the digest that proves it (image-spec descriptor.md). */
 export interface Descriptor {
   readonly mediaType: string;
   readonly digest: Digest;

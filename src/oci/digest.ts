@@ -8,6 +8,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { blake3 } from '@noble/hashes/blake3.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 
+/** Algorithms that imgfs can verify. */
 export type DigestAlgorithm = 'sha256' | 'sha512' | 'blake3';
 
 /** A validated digest string, such as `sha256:` and 64 lower-case hex digits. */
@@ -61,6 +62,7 @@ export function digestHex(digest: Digest): string {
 /** Incremental hashing of one stream of bytes. */
 export interface Digester {
   readonly algorithm: DigestAlgorithm;
+  /** Hash more bytes. */
   update(bytes: Uint8Array): void;
   /** Call once, at the end. */
   digest(): Digest;

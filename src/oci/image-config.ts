@@ -31,6 +31,7 @@ export interface RunConfig {
   readonly labels: Readonly<Record<string, string>>;
 }
 
+/** One step of how an image was made (image-spec config.md, `history`). */
 export interface HistoryEntry {
   /** RFC 3339, as written. */
   readonly created?: string;
@@ -41,6 +42,7 @@ export interface HistoryEntry {
   readonly emptyLayer: boolean;
 }
 
+/** What an image config says (image-spec config.md). */
 export interface ImageConfig {
   /** RFC 3339, as written. */
   readonly created?: string;

@@ -5,6 +5,7 @@
  */
 import type { Descriptor } from './descriptor.js';
 
+/** A manifest with a config and layers (image-spec manifest.md). */
 export interface ImageManifest {
   readonly kind: 'image';
   readonly mediaType: string;
@@ -15,6 +16,7 @@ export interface ImageManifest {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
+/** A manifest that names others (image-spec image-index.md). */
 export interface ImageIndex {
   readonly kind: 'index';
   readonly mediaType: string;
@@ -34,6 +36,7 @@ export interface ArtifactManifest {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
+/** Any manifest; `kind` tells which. */
 export type Manifest = ImageManifest | ImageIndex | ArtifactManifest;
 
 /** The blobs a manifest names, config first: what has to exist before it may be pushed. */

@@ -25,6 +25,7 @@ export const mediaTypes = {
 /** What kind of manifest a media type names; undefined for everything that is not a manifest. */
 export type ManifestKind = 'image' | 'index' | 'artifact' | 'schema1';
 
+/** What kind of manifest a media type names; undefined for everything else. */
 export function manifestKind(mediaType: string): ManifestKind | undefined {
   switch (mediaType) {
     case mediaTypes.ociManifest:
@@ -57,6 +58,7 @@ export function baseMediaType(header: string): string {
   return (header.split(';', 1)[0] ?? '').trim().toLowerCase();
 }
 
+/** How a layer is compressed; `unknown`: its media type does not say. */
 export type Compression = 'none' | 'gzip' | 'zstd' | 'unknown';
 
 /** How a layer blob is compressed, by its media type; `unknown` means: look at the bytes. */

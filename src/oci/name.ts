@@ -10,10 +10,12 @@ export function nameFromText(text: string): Name {
   return (/^[\u0000-\u007f]*$/.test(text) ? text : Buffer.from(text, 'utf8').toString('latin1')) as Name;
 }
 
+/** A name out of its bytes. */
 export function nameFromBytes(bytes: Uint8Array): Name {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1') as Name;
 }
 
+/** The bytes of a name. */
 export function nameToBytes(name: Name): Buffer {
   return Buffer.from(name, 'latin1');
 }

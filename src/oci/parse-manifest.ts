@@ -49,6 +49,7 @@ const allowedKeys: Readonly<Record<'image' | 'index' | 'artifact', readonly stri
 /** Types that servers give to anything: they say nothing. */
 const meaninglessTypes = new Set(['', 'application/json', 'application/octet-stream', 'text/plain']);
 
+/** Limits and words for messages. */
 export interface ParseManifestOptions {
   /** For messages; default `manifest`. */
   readonly what?: string;

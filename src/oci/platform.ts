@@ -2,6 +2,7 @@
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { optionalString, optionalStrings, refuseField, type JsonObject } from './json-fields.js';
 
+/** System and processor an image is for (image-spec image-index.md, `platform`). */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;

@@ -7,8 +7,10 @@ import { isIPv6 } from 'node:net';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { isDigest, type Digest } from './digest.js';
 
+/** The registry that a name without a host means. */
 export const dockerHub = 'docker.io';
 
+/** A name of an image, in its parts. */
 export interface Reference {
   /** Host with optional port, as written: `docker.io`, `localhost:5000`, `[::1]:5000`. Lower case. */
   readonly registry: string;

@@ -14,11 +14,13 @@ import { formatReference, parseReference, type Reference } from '../oci/referenc
 import { parseFullName, parseImageTarget } from './image-name.js';
 import type { Target, TransportName } from './store.js';
 
+/** An image in a registry. */
 export interface RegistryLocation {
   readonly transport: 'docker';
   readonly reference: Reference;
 }
 
+/** A store in a file or directory, and maybe an image of it. */
 export interface FileLocation {
   readonly transport: 'oci' | 'oci-archive' | 'docker-archive' | 'dir' | 'tarball' | 'sif';
   /** As given: relative paths stay relative. */
@@ -27,12 +29,14 @@ export interface FileLocation {
   readonly image?: string;
 }
 
+/** An image of a container engine on this machine. */
 export interface EngineLocation {
   readonly transport: 'containers-storage' | 'docker-daemon' | 'containerd';
   /** Everything behind the colon: the engine's own grammar. May be empty. */
   readonly name: string;
 }
 
+/** Where an image or a store is; `transport` tells which kind. */
 export type Location = RegistryLocation | FileLocation | EngineLocation;
 
 /** Every transport, in the order of the help text. */

@@ -7,6 +7,7 @@ import type { Platform } from '../oci/platform.js';
 import type { FileLocation, Location } from './location.js';
 import type { CallOptions, ImageStore, TransportName } from './store.js';
 
+/** How a store is opened. */
 export interface OpenStoreOptions extends CallOptions {
   /** Make what is not there yet, where the transport can be written. */
   readonly create?: boolean;
@@ -20,6 +21,7 @@ export interface OpenStoreOptions extends CallOptions {
 /** Opens the store of a location; the image in it is not looked at. */
 export type StoreOpener = (location: Location, options: OpenStoreOptions) => Promise<ImageStore>;
 
+/** Openers by transport; the transports that are not there are opened by imgfs itself. */
 export type StoreOpeners = Partial<Record<TransportName, StoreOpener>>;
 
 /**

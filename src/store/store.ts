@@ -56,9 +56,11 @@ export interface Body {
   readonly totalSize: number | undefined;
   /** The bytes, in order. Deadlines and minimum throughput are enforced inside; failures are ImgfsErrors. */
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** Let go of the rest. */
   cancel(): void;
 }
 
+/** Which bytes, and how. */
 export interface FetchOptions extends CallOptions {
   readonly range?: ByteRange;
   /** The last answer was wrong: rely on nothing that is remembered of where the bytes come from. */
@@ -72,6 +74,7 @@ export interface Resolved {
   readonly bytes?: Uint8Array;
 }
 
+/** What every store can do. */
 export interface ImageStore {
   readonly transport: TransportName;
   /** Stable name for the cache and for messages: `docker://ghcr.io`, `oci:/var/lib/images`. */
@@ -92,6 +95,7 @@ export interface ImageStore {
   close(): Promise<void>;
 }
 
+/** Where a listing begins. */
 export interface ListOptions extends CallOptions {
   /** Only names behind this one, in the store's own order. */
   readonly last?: string;
@@ -101,11 +105,13 @@ export interface ListOptions extends CallOptions {
 
 /** Streams the repositories of a store, in the store's order. `unsupported` where there is no catalog. */
 export interface RepositoryLister {
+  /** Names of repositories, as they come. @throws ImgfsError `unsupported` without a catalog. */
   repositories(options?: ListOptions): AsyncIterable<string>;
 }
 
 /** Streams the tags of a repository, in the store's order. `not-found` when there is no such repository. */
 export interface TagLister {
+  /** Tags, as they come. @throws ImgfsError `not-found`. */
   tags(repository: string, options?: ListOptions): AsyncIterable<string>;
 }
 
@@ -115,12 +121,14 @@ export interface BlobStatter {
   statBlob(repository: string, digest: Digest, options?: CallOptions): Promise<Descriptor>;
 }
 
+/** Which referrers. */
 export interface ReferrersOptions extends CallOptions {
   readonly artifactType?: string;
 }
 
 /** Manifests whose `subject` is the digest (distribution-spec end-12 and its fallback tag). */
 export interface ReferrersFinder {
+  /** Descriptors of referrers, as they come. */
   referrers(repository: string, subject: Digest, options?: ReferrersOptions): AsyncIterable<Descriptor>;
 }
 
@@ -133,20 +141,24 @@ export interface BlobUpload {
   readonly offset: number;
   /** Everything needed to go on after a restart. Opaque; changes with each `write`. */
   readonly resumeToken: string;
+  /** Bytes behind those written before. @throws ImgfsError what the store throws; `status` tells how far it is. */
   write(chunk: Uint8Array, options?: CallOptions): Promise<void>;
   /** Ask the store how far it is; afterwards `offset` is its answer. */
   status(options?: CallOptions): Promise<number>;
   /** @throws ImgfsError `digest-mismatch` when the store disagrees; the upload stays alive then. */
   finish(digest: Digest, options?: CallOptions): Promise<Descriptor>;
+  /** Give the session up. Fails quietly where the store forgot it. */
   cancel(options?: CallOptions): Promise<void>;
 }
 
+/** What is known of a blob beforehand. */
 export interface UploadOptions extends CallOptions {
   /** Length, when it is known beforehand. */
   readonly size?: number;
   readonly algorithm?: DigestAlgorithm;
 }
 
+/** Under which names a manifest is put. */
 export interface PutManifestOptions extends CallOptions {
   /** Tags to point at it, in the same request where the store can. None: by digest only. */
   readonly tags?: readonly string[];
@@ -158,10 +170,13 @@ export interface PutManifestOptions extends CallOptions {
 
 /** A store that can be added to. */
 export interface Pusher {
+  /** Begin an upload. @throws ImgfsError `unauthorized`, `denied`, `read-only-store`. */
   startUpload(repository: string, options?: UploadOptions): Promise<BlobUpload>;
+  /** Go on with an upload of an earlier process. @throws ImgfsError `not-found` when the store has dropped it. */
   resumeUpload(repository: string, resumeToken: string, options?: CallOptions): Promise<BlobUpload>;
   /** Take a blob over from another repository of the same store; false when the store would not. */
   mountBlob(repository: string, from: string, digest: Digest, options?: CallOptions): Promise<boolean>;
+  /** Put a manifest, and tags for it. @throws ImgfsError `invalid` when a blob it names is missing. */
   putManifest(
     repository: string,
     bytes: Uint8Array,
@@ -172,20 +187,91 @@ export interface Pusher {
 
 /** A store that can be deleted from. Each method throws `unsupported` where the server refuses in general. */
 export interface Deleter {
+  /** Take a tag away; the manifest stays. @throws ImgfsError `not-found`, `unsupported`. */
   deleteTag(repository: string, tag: string, options?: CallOptions): Promise<void>;
+  /** Delete a manifest with all its tags. @throws ImgfsError `not-found`, `unsupported`. */
   deleteManifest(repository: string, digest: Digest, options?: CallOptions): Promise<void>;
+  /** Delete a blob. @throws ImgfsError `not-found`, `unsupported`. */
   deleteBlob(repository: string, digest: Digest, options?: CallOptions): Promise<void>;
+}
+
+/** A store that can be asked whether it is there and takes our credentials (distribution-spec end-1). */
+export interface Pinger {
+  /** @throws ImgfsError `unauthorized` or `denied` when it does not want us; `unavailable`, `timeout`. */
+  ping(options?: CallOptions): Promise<void>;
+}
+
+/** How many requests a server still allows, by the headers of its last answer. */
+export interface RateLimit {
+  /** Requests in a window. */
+  readonly limit?: number;
+  /** Requests left in this window. */
+  readonly remaining?: number;
+  /** Length of the window in seconds. */
+  readonly windowSeconds?: number;
+  /** Who the server counts: an address or an account (`Docker-RateLimit-Source`). */
+  readonly source?: string;
+  /** When the server said so, in milliseconds since the epoch. */
+  readonly at: number;
+}
+
+/** A store that counts what we ask. */
+export interface RateLimited {
+  /** What the server said last; undefined when it never said anything. Asks nothing. */
+  rateLimit(): RateLimit | undefined;
+}
+
+/** One repository that a search has found. */
+export interface SearchHit {
+  /** Name in its store: `library/alpine`. */
+  readonly name: string;
+  readonly description?: string;
+  readonly stars?: number;
+  readonly official?: boolean;
+}
+
+/** How much a search gives. */
+export interface SearchOptions extends CallOptions {
+  /** No more hits than that. Default 25, as `docker search`. */
+  readonly limit?: number;
+}
+
+/** A store with a search of its own; in others the names of the catalog are looked through. */
+export interface Searcher {
+  /** Hits in the server's order. @throws ImgfsError `unsupported` where there is no search. */
+  search(term: string, options?: SearchOptions): AsyncIterable<SearchHit>;
+}
+
+/** A store that knows when a blob came to it. */
+export interface BlobDater {
+  /** Time of the blob in the store; undefined when the store does not tell. @throws ImgfsError `not-found`. */
+  blobDate(repository: string, digest: Digest, options?: CallOptions): Promise<Date | undefined>;
 }
 
 const has = (store: object, ...methods: string[]): boolean =>
   methods.every((method) => typeof (store as Record<string, unknown>)[method] === 'function');
 
+/** True when its repositories can be listed: {@link RepositoryLister}. */
 export const isRepositoryLister = (store: ImageStore): store is ImageStore & RepositoryLister =>
   has(store, 'repositories');
+/** True when tags can be listed: {@link TagLister}. */
 export const isTagLister = (store: ImageStore): store is ImageStore & TagLister => has(store, 'tags');
+/** True when it tells the size of a blob: {@link BlobStatter}. */
 export const isBlobStatter = (store: ImageStore): store is ImageStore & BlobStatter => has(store, 'statBlob');
+/** True when it finds what refers to a manifest: {@link ReferrersFinder}. */
 export const isReferrersFinder = (store: ImageStore): store is ImageStore & ReferrersFinder =>
   has(store, 'referrers');
+/** True when it can be added to: {@link Pusher}. */
 export const isPusher = (store: ImageStore): store is ImageStore & Pusher =>
   has(store, 'startUpload', 'putManifest');
+/** True when it can be deleted from: {@link Deleter}. */
 export const isDeleter = (store: ImageStore): store is ImageStore & Deleter => has(store, 'deleteManifest');
+/** True when it can be asked whether it is there: {@link Pinger}. */
+export const isPinger = (store: ImageStore): store is ImageStore & Pinger => has(store, 'ping');
+/** True when it tells how many requests are left: {@link RateLimited}. */
+export const isRateLimited = (store: ImageStore): store is ImageStore & RateLimited =>
+  has(store, 'rateLimit');
+/** True when it has a search of its own: {@link Searcher}. */
+export const isSearcher = (store: ImageStore): store is ImageStore & Searcher => has(store, 'search');
+/** True when it tells when a blob came: {@link BlobDater}. */
+export const isBlobDater = (store: ImageStore): store is ImageStore & BlobDater => has(store, 'blobDate');

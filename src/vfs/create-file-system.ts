@@ -22,6 +22,7 @@ import { WritableTree } from './writable-tree.js';
 import { Writing, type WritingRules } from './writing/writing.js';
 import type { ControlFile, ImageExtension, TreeContext } from './tree-context.js';
 
+/** What a tree is made of. */
 export interface FileSystemOptions {
   readonly stores: StoreDirectory;
   readonly content: ContentCache;

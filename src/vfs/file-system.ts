@@ -16,8 +16,10 @@ export type Inode = number & { readonly __brand: 'Inode' };
 /** Number of an open file or directory. Never reused while the process lives. */
 export type FileHandle = number & { readonly __brand: 'FileHandle' };
 
+/** Inode of the mount point. */
 export const rootInode = 1 as Inode;
 
+/** What a file is. */
 export type FileType = 'file' | 'directory' | 'symlink' | 'char' | 'block' | 'fifo' | 'socket';
 
 /** Times are in nanoseconds since the epoch as bigint: layers carry sub-microsecond times. */
@@ -65,6 +67,7 @@ export interface Caller {
   readonly signal: AbortSignal;
 }
 
+/** One name of a listing. */
 export interface DirectoryEntry {
   readonly name: Name;
   readonly inode: Inode;
@@ -76,6 +79,7 @@ export interface DirectoryEntry {
   readonly entry?: Entry;
 }
 
+/** Part of a listing. */
 export interface DirectoryPage {
   readonly entries: readonly DirectoryEntry[];
   /** True when nothing is behind the last of `entries`. */
@@ -96,6 +100,7 @@ export interface FileBacking {
   fill(range: ByteRange, signal: AbortSignal): Promise<void>;
 }
 
+/** An open file. */
 export interface OpenedFile {
   readonly handle: FileHandle;
   /** Keep pages that the kernel has from earlier opens: content that cannot change. */
@@ -105,6 +110,7 @@ export interface OpenedFile {
   readonly backing?: FileBacking;
 }
 
+/** An open directory. */
 export interface OpenedDirectory {
   readonly handle: FileHandle;
   /** The listing cannot change: the kernel may keep it. */
@@ -114,6 +120,7 @@ export interface OpenedDirectory {
   readonly complete?: boolean;
 }
 
+/** What `df` shows. */
 export interface FileSystemStatistics {
   /** Bytes per block for the counts below. */
   readonly blockSize: number;
@@ -123,16 +130,20 @@ export interface FileSystemStatistics {
   readonly maxNameLength: number;
 }
 
+/** What a driver asks, by inode. */
 export interface FileSystem {
+  /** Find a name. Counts one lookup when it is there. */
   lookup(caller: Caller, parent: Inode, name: Name): Promise<Entry | NegativeEntry>;
   /** Give back `count` lookups. Never fails; unknown inodes are ignored. */
   forget(inode: Inode, count: number): void;
+  /** What stat(2) shows. */
   getattr(
     caller: Caller,
     inode: Inode,
   ): Promise<{ readonly attributes: Attributes; readonly attrTtlMs: number }>;
   /** Target of a symbolic link, as bytes. */
   readlink(caller: Caller, inode: Inode): Promise<Name>;
+  /** Open a directory; `releasedir` closes it. */
   opendir(caller: Caller, inode: Inode): Promise<OpenedDirectory>;
   /** Entries from cookie `offset` (0 = start), at most `limit`. `.` and `..` are the driver's business. */
   readdir(
@@ -142,15 +153,19 @@ export interface FileSystem {
     offset: bigint,
     options: { readonly limit: number; readonly plus: boolean },
   ): Promise<DirectoryPage>;
+  /** Close an open directory. */
   releasedir(handle: FileHandle): Promise<void>;
   /** `flags` are open(2) flags of this platform. */
   open(caller: Caller, inode: Inode, flags: number): Promise<OpenedFile>;
   /** Fill `buffer` from `position`; resolves to the number of bytes, short only at the end of the file. */
   read(caller: Caller, handle: FileHandle, buffer: Uint8Array, position: number): Promise<number>;
+  /** Close an open file: no descriptor is left. */
   release(handle: FileHandle): Promise<void>;
   /** Value of an extended attribute. @throws ImgfsError `no-attribute`. */
   getxattr(caller: Caller, inode: Inode, name: Name): Promise<Uint8Array>;
+  /** Names of the extended attributes. */
   listxattr(caller: Caller, inode: Inode): Promise<readonly Name[]>;
+  /** What `df` shows. */
   statfs(caller: Caller, inode: Inode): Promise<FileSystemStatistics>;
   /** Called once by the driver, with the means to tell the kernel that something changed. */
   attach?(notifier: Notifier): void;
@@ -195,8 +210,11 @@ export interface WritableFileSystem extends FileSystem {
   flush(caller: Caller, handle: FileHandle): Promise<void>;
   /** fsync(2): resolves when the store has it, or the spool for content that is not finished. */
   fsync(caller: Caller, handle: FileHandle): Promise<void>;
+  /** Make a directory. Counts one lookup. */
   mkdir(caller: Caller, parent: Inode, name: Name, mode: number): Promise<Entry>;
+  /** Remove a file. */
   unlink(caller: Caller, parent: Inode, name: Name): Promise<void>;
+  /** Remove a directory. */
   rmdir(caller: Caller, parent: Inode, name: Name): Promise<void>;
   /** `flags` are renameat2(2)'s: RENAME_NOREPLACE is 1, others are refused with `invalid`. */
   rename(
@@ -207,7 +225,9 @@ export interface WritableFileSystem extends FileSystem {
     newName: Name,
     flags: number,
   ): Promise<void>;
+  /** Make a symbolic link. Counts one lookup. */
   symlink(caller: Caller, parent: Inode, name: Name, target: Name): Promise<Entry>;
+  /** Give a file one more name. Counts one lookup. */
   link(caller: Caller, inode: Inode, newParent: Inode, newName: Name): Promise<Entry>;
   /** copy_file_range(2): resolves to bytes copied; `unsupported` makes the kernel copy by reading and writing. */
   copyFileRange(

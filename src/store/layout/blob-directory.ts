@@ -34,6 +34,15 @@ export class BlobDirectory {
     return { mediaType: mediaTypes.octetStream, digest, size: stats.size };
   }
 
+  /** When the blob came. @throws ImgfsError `not-found`. */
+  async date(digest: Digest): Promise<Date> {
+    const path = this.path(digest);
+    const stats = await stat(path).catch((error: unknown) => {
+      throw fileError(error, 'stat blob', path, { missing: 'not-found', digest, hint: missingHint });
+    });
+    return stats.mtime;
+  }
+
   /** True when the blob is there; of the given size, when one is given. */
   async has(digest: Digest, size?: number): Promise<boolean> {
     try {

@@ -9,6 +9,7 @@ import { fileError, fsErrorCode } from '../file-error.js';
 import { reachableBlobs } from './reachable.js';
 import type { ManifestReader } from './referrers.js';
 
+/** What counts as garbage. */
 export interface CollectOptions {
   /** Say what would go, remove nothing. */
   readonly dryRun?: boolean;
@@ -19,6 +20,7 @@ export interface CollectOptions {
   readonly minAgeMs?: number;
 }
 
+/** What was removed, or would be. */
 export interface CollectResult {
   /** Blobs removed (or to be removed), in no order. */
   readonly removed: readonly { readonly digest: Digest; readonly size: number }[];

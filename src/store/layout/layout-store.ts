@@ -23,6 +23,7 @@ import {
   type SpoolOptions,
 } from '../spooled-upload.js';
 import type {
+  BlobDater,
   BlobStatter,
   BlobUpload,
   Body,
@@ -76,7 +77,7 @@ export interface LayoutStoreOptions {
 }
 
 export class LayoutStore
-  implements ImageStore, RepositoryLister, TagLister, BlobStatter, ReferrersFinder, Pusher, Deleter
+  implements ImageStore, RepositoryLister, TagLister, BlobStatter, BlobDater, ReferrersFinder, Pusher, Deleter
 {
   readonly transport = 'oci';
   readonly id: string;
@@ -87,6 +88,7 @@ export class LayoutStore
   private readonly blobs: BlobDirectory;
   private readonly referrersIndex: ReferrersIndex;
   private readonly spool: SpoolOptions;
+  private garbageHolds = 0;
 
   /** Use `openLayoutStore`, which checks the directory. */
   constructor(root: string, options: LayoutStoreOptions) {
@@ -148,6 +150,11 @@ export class LayoutStore
   async statBlob(_repository: string, digest: Digest, options?: CallOptions): Promise<Descriptor> {
     checkSignal(options, 'stat blob');
     return this.blobs.stat(digest);
+  }
+
+  async blobDate(_repository: string, digest: Digest, options?: CallOptions): Promise<Date> {
+    checkSignal(options, 'stat blob');
+    return this.blobs.date(digest);
   }
 
   async *referrers(
@@ -295,11 +302,30 @@ export class LayoutStore
   }
 
   /**
+   * Let nothing be collected through this store until the answer is called (regclient's `GCLock`): for work that puts
+   * blobs long before the manifest that needs them. Other processes are kept off by the least age of garbage.
+   */
+  holdGarbage(): () => void {
+    this.garbageHolds += 1;
+    let held = true;
+    return () => {
+      if (held) this.garbageHolds -= 1;
+      held = false;
+    };
+  }
+
+  /**
    * Remove blobs that no image needs and uploads nobody goes on with. Referrers of what stays stay.
-   * @throws ImgfsError `invalid-content` when an image cannot be walked: then nothing is removed.
+   * @throws ImgfsError `invalid-content` when an image cannot be walked: then nothing is removed; `busy` while somebody
+   *   holds it off.
    */
   async collectGarbage(options: CollectOptions & CallOptions = {}): Promise<CollectResult> {
     if (options.dryRun !== true) this.assertWritable('collect garbage');
+    if (options.dryRun !== true && this.garbageHolds > 0)
+      throw new ImgfsError('busy', `collect garbage of ${this.path}: work under way holds it off`, {
+        path: this.path,
+        hint: 'collect when the copies into the layout are done',
+      });
     const { dryRun = false, minAgeMs = defaultMinAgeMs } = options;
     return this.locked(options, async () => {
       const roots = (await this.index.table()).entries.map(({ descriptor }) => descriptor);

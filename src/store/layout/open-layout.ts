@@ -4,6 +4,7 @@ import { fileError } from '../file-error.js';
 import { checkLayoutVersion, createLayout } from './layout-marker.js';
 import { LayoutStore, type LayoutStoreOptions } from './layout-store.js';
 
+/** How a layout is opened. */
 export interface OpenLayoutOptions extends LayoutStoreOptions {
   /** Make an empty layout when there is none. */
   readonly create?: boolean;

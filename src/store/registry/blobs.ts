@@ -89,6 +89,24 @@ export async function statBlob(
   return { mediaType: mediaTypes.octetStream, digest, size: await sizeByReading(client, call) };
 }
 
+/**
+ * `Last-Modified` of a blob: of the storage that the registry redirects to, where it does; registries themselves
+ * rarely tell (docker-registry 2.8.2 never does).
+ * @throws ImgfsError `not-found`.
+ */
+export async function blobDate(
+  client: RegistryClient,
+  repository: string,
+  digest: Digest,
+  options: CallOptions,
+): Promise<Date | undefined> {
+  const call = blobCall(client, repository, digest, 'HEAD', options);
+  const reply = await client.send({ ...call, expect: [200, 400, 405, 501] });
+  await discardBody(reply.body);
+  const time = Date.parse(headerValue(reply.headers, 'last-modified') ?? '');
+  return Number.isFinite(time) ? new Date(time) : undefined;
+}
+
 async function sizeByReading(client: RegistryClient, call: Call): Promise<number> {
   const reply = await client.send({
     ...call,

@@ -5,7 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { ImgfsError, isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import { createLogger } from '../../observe/log.js';
-import type { CallOptions } from '../store.js';
+import type { CallOptions, RateLimit } from '../store.js';
 import { remainingMs, type Call, type Limits, type Reply } from './call.js';
 import type { CredentialSource } from './credential.js';
 import type { Endpoint, EndpointCapability, EndpointResolver } from './endpoint.js';
@@ -13,6 +13,7 @@ import type { Answer } from './http/exchange.js';
 import { Pacer, type Slot } from './http/pacer.js';
 import { RetryBudget, withRetries } from './http/retry.js';
 import { errorFromAnswer } from './http/spec-error.js';
+import { parseRateLimit } from './http/rate-limit.js';
 import { Warnings } from './http/warnings.js';
 import type { RegistryOptions } from './options.js';
 import { Requester } from './requester.js';
@@ -43,6 +44,7 @@ export class RegistryClient {
   readonly #warnings = new Warnings();
   readonly #restingMirrors = new Map<string, number>();
   readonly #closing = new AbortController();
+  #rateLimit: RateLimit | undefined;
 
   constructor(registry: string, deps: RegistryDeps, options: RegistryOptions) {
     this.registry = registry;
@@ -59,6 +61,11 @@ export class RegistryClient {
       retrying: (attempt) => this.#retryingToken(attempt),
       closing: this.#closing.signal,
     });
+  }
+
+  /** What the registry said last of how many requests are left. */
+  get rateLimit(): RateLimit | undefined {
+    return this.#rateLimit;
   }
 
   /** Endpoints for a repository that can do `capability`, in order. @throws ImgfsError `unsupported` for none. */
@@ -209,6 +216,7 @@ export class RegistryClient {
     try {
       const { answer, foreign } = await this.#requester.send(endpoint, call, limits);
       this.#warnings.note(answer.headers, answer.url.host);
+      this.#rateLimit = parseRateLimit(answer.headers, Date.now()) ?? this.#rateLimit;
       if (!call.expect.includes(answer.status)) throw await this.#refused(endpoint, call, answer, foreign);
       const doubt = (): void => this.#requester.forgetRedirect(endpoint, call);
       reply = { ...answer, endpoint, foreign, retried: count, doubt };

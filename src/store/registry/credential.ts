@@ -1,6 +1,7 @@
 /** Credentials, and where they come from. Secrets never reach a log, an error or the virtual tree. */
 import type { CallOptions } from '../store.js';
 
+/** How to prove who we are. Secret. */
 export type Credential =
   | { readonly kind: 'anonymous' }
   | { readonly kind: 'basic'; readonly username: string; readonly password: string }
@@ -9,12 +10,14 @@ export type Credential =
   /** Bearer token to send as it is (`registrytoken`). */
   | { readonly kind: 'registry-token'; readonly token: string };
 
+/** A credential, and where it was found. */
 export interface FoundCredential {
   readonly credential: Credential;
   /** File and key, or helper, that gave it: safe to print. */
   readonly origin: string;
 }
 
+/** Finds the credential for a host. */
 export interface CredentialSource {
   /**
    * The most specific credential for `host/repository`; anonymous when there is none. Read anew on each call

@@ -10,6 +10,7 @@
  */
 export type EndpointCapability = 'pull' | 'resolve' | 'push';
 
+/** How to speak TLS with a host. */
 export interface EndpointTls {
   /**
    * Trust anchors, PEM, to be added to `tls.rootCertificates`: those of the machine (and of `SSL_CERT_FILE`) that
@@ -24,6 +25,7 @@ export interface EndpointTls {
   readonly verify: boolean;
 }
 
+/** One place at which a registry, or a mirror of it, is reached. */
 export interface Endpoint {
   /** `https://host:port`, no path. Plain http only where configuration or the user allows it. */
   readonly origin: string;
@@ -54,6 +56,7 @@ export interface Endpoint {
   readonly configuredBy?: string;
 }
 
+/** From a registry to the places to ask, in order. */
 export interface EndpointResolver {
   /**
    * Endpoints in the order to try for a read: take those that have the capability needed. The origin

@@ -33,6 +33,7 @@ export interface RegistryOptions {
   readonly userAgent: string;
 }
 
+/** What holds unless options say otherwise. */
 export const defaultRegistryOptions: RegistryOptions = {
   // Go clients wait for ever, undici 300 s; a file-system call must fail while its user still waits.
   responseTimeoutMs: 30_000,

@@ -5,6 +5,7 @@ import type { Digest } from '../../oci/digest.js';
 import { manifestKind } from '../../oci/media-type.js';
 import { isRepositoryName } from '../../oci/reference.js';
 import type {
+  BlobDater,
   BlobStatter,
   BlobUpload,
   Body,
@@ -13,18 +14,24 @@ import type {
   FetchOptions,
   ImageStore,
   ListOptions,
+  Pinger,
   Pusher,
   PutManifestOptions,
   ReferrersFinder,
   ReferrersOptions,
+  RateLimit,
+  RateLimited,
   RepositoryLister,
   Resolved,
+  Searcher,
+  SearchHit,
+  SearchOptions,
   TagLister,
   Target,
   UploadOptions,
 } from '../store.js';
 import { openBody } from './blob-body.js';
-import { openBlob, rangeHeader, statBlob } from './blobs.js';
+import { blobDate, openBlob, rangeHeader, statBlob } from './blobs.js';
 import { RegistryClient, type RegistryDeps } from './client.js';
 import { Deletes } from './deletes.js';
 import { discardBody } from './http/read-body.js';
@@ -33,12 +40,14 @@ import { fetchManifestCall, resolveManifest } from './manifests.js';
 import { defaultRegistryOptions, type RegistryOptions } from './options.js';
 import { ManifestPutter } from './put-manifest.js';
 import { Referrers } from './referrers.js';
+import { searchRegistry } from './search.js';
 import { ReferrersTag } from './referrers-tag.js';
 import { mountBlob } from './upload/mount.js';
 import { parseResumeToken } from './upload/resume-token.js';
 import { UploadSession } from './upload/session.js';
 import { RegistryUpload } from './upload/upload.js';
 
+/** What a registry store needs from outside. */
 export interface RegistryStoreDeps extends RegistryDeps {
   /** What differs from `defaultRegistryOptions`. */
   readonly options?: Partial<RegistryOptions>;
@@ -46,7 +55,18 @@ export interface RegistryStoreDeps extends RegistryDeps {
 
 /** All that a registry can do. A server that cannot do one of it says so when asked (`unsupported`). */
 export class RegistryStore
-  implements ImageStore, RepositoryLister, TagLister, BlobStatter, ReferrersFinder, Pusher, Deleter
+  implements
+    ImageStore,
+    RepositoryLister,
+    TagLister,
+    BlobStatter,
+    BlobDater,
+    ReferrersFinder,
+    Pusher,
+    Deleter,
+    Pinger,
+    RateLimited,
+    Searcher
 {
   readonly transport = 'docker';
   readonly id: string;
@@ -80,6 +100,14 @@ export class RegistryStore
       expect: [200],
     });
     await discardBody(reply.body);
+  }
+
+  rateLimit(): RateLimit | undefined {
+    return this.#client.rateLimit;
+  }
+
+  search(term: string, options: SearchOptions = {}): AsyncIterable<SearchHit> {
+    return searchRegistry(this.#client, term, options);
   }
 
   async resolve(target: Target, options: CallOptions = {}): Promise<Resolved> {
@@ -120,6 +148,11 @@ export class RegistryStore
   async statBlob(repository: string, digest: Digest, options: CallOptions = {}): Promise<Descriptor> {
     this.#checkRepository(repository);
     return statBlob(this.#client, repository, digest, options);
+  }
+
+  async blobDate(repository: string, digest: Digest, options: CallOptions = {}): Promise<Date | undefined> {
+    this.#checkRepository(repository);
+    return blobDate(this.#client, repository, digest, options);
   }
 
   referrers(repository: string, subject: Digest, options: ReferrersOptions = {}): AsyncIterable<Descriptor> {

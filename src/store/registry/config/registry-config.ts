@@ -9,11 +9,13 @@ import {
 import { processEnvironment, type Environment } from './environment.js';
 import { createRegistriesReader } from './registries-files.js';
 
+/** What takes precedence over the files of this machine. */
 export interface RegistryConfigOptions extends AuthFileOptions, Omit<EndpointOptions, 'environment'> {
   /** Default: this process' machine. */
   readonly environment?: Environment;
 }
 
+/** Where registries are, and who we are there. */
 export interface RegistryConfig {
   readonly endpoints: ConfiguredEndpoints;
   readonly credentials: AuthSource;
