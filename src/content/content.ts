@@ -34,6 +34,7 @@ export interface Backing {
   present(): readonly ByteRange[];
 }
 
+/** How a range is read. */
 export interface ReadOptions extends CallOptions {
   /** Fetch what is asked for and nothing around it, and take it for no part of a sequence. */
   readonly exact?: boolean;
