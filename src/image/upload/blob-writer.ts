@@ -112,6 +112,17 @@ export class BlobWriter {
     await this.#upload.file.truncate(size);
   }
 
+  /** Open the store's session now, so that it has an id. @throws what the store throws. */
+  async begin(options: CallOptions): Promise<void> {
+    await this.#sender.begin(options);
+    await this.#upload.save(this.state);
+  }
+
+  /** Everything written so far outlives a power cut when this resolves. */
+  async sync(): Promise<void> {
+    await this.#upload.file.sync();
+  }
+
   read(buffer: Uint8Array, position: number): Promise<number> {
     return this.#upload.file.read(buffer, position);
   }

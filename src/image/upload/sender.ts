@@ -58,6 +58,11 @@ export class Sender {
     return this.#upload?.offset ?? 0;
   }
 
+  /** Have a session, without a byte. */
+  async begin(options: CallOptions): Promise<void> {
+    await this.#session(options);
+  }
+
   /** Give bytes below `end` to the session, begun or resumed if need be. @throws what the store throws. */
   async send(end: number, options: CallOptions): Promise<void> {
     const upload = await this.#session(options);

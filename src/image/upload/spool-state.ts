@@ -1,6 +1,7 @@
 /** What is written down about an upload, so that it goes on after the process that began it has died. */
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { isDigest, type Digest } from '../../oci/digest.js';
+import { isTag } from '../../oci/reference.js';
 
 /**
  * `open`: content is still being written. `committing`: it is whole and on its way. `failed`: it is whole, and the
@@ -9,6 +10,16 @@ import { isDigest, type Digest } from '../../oci/digest.js';
 export type UploadPhase = 'open' | 'committing' | 'failed' | 'committed';
 
 const phases: ReadonlySet<string> = new Set<UploadPhase>(['open', 'committing', 'failed', 'committed']);
+
+/** What a kept manifest is to be called. */
+export interface ManifestAddress {
+  readonly document: 'manifest.json' | 'index.json';
+  /** One of the two, or neither: then it is put under its own digest. */
+  readonly tag?: string;
+  readonly digest?: Digest;
+  /** Path of its directory in the store. */
+  readonly path: string;
+}
 
 export interface SpoolState {
   /** Names the upload and its folder in the spool. */
@@ -28,6 +39,10 @@ export interface SpoolState {
   readonly digest?: Digest;
   /** Why the store did not take it, as text. */
   readonly error?: string;
+  /** Content arrives in parts and is whole when its digest is told. */
+  readonly session?: true;
+  /** The content is a manifest that waits for what it names; otherwise it is a blob. */
+  readonly manifest?: ManifestAddress;
 }
 
 const version = 1;
@@ -55,6 +70,8 @@ export function parseSpoolState(text: string, id: string): SpoolState {
   if (typeof parsed !== 'object' || parsed === null || parsed.version !== version)
     return refuse('its state is of another version');
   const { storeId, repository, name, expected, startedAt, phase, resumeToken, digest, error } = parsed;
+  const manifest = parsed.manifest === undefined ? undefined : parseAddress(parsed.manifest);
+  if (parsed.manifest !== undefined && manifest === undefined) return refuse('its state is damaged');
   if (parsed.id !== id || typeof storeId !== 'string' || typeof repository !== 'string')
     return refuse('its state is damaged');
   if (typeof name !== 'string' || typeof startedAt !== 'number' || !phases.has(String(phase)))
@@ -70,5 +87,22 @@ export function parseSpoolState(text: string, id: string): SpoolState {
     ...(isDigest(digest) ? { digest } : {}),
     ...(typeof resumeToken === 'string' ? { resumeToken } : {}),
     ...(typeof error === 'string' ? { error } : {}),
+    ...(parsed.session === true ? { session: true as const } : {}),
+    ...(manifest === undefined ? {} : { manifest }),
+  };
+}
+
+function parseAddress(value: unknown): ManifestAddress | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { document, tag, digest, path } = value as Partial<Record<keyof ManifestAddress, unknown>>;
+  if ((document !== 'manifest.json' && document !== 'index.json') || typeof path !== 'string')
+    return undefined;
+  if (tag !== undefined && !(typeof tag === 'string' && isTag(tag))) return undefined;
+  if (digest !== undefined && !isDigest(digest)) return undefined;
+  return {
+    document,
+    path,
+    ...(tag === undefined ? {} : { tag }),
+    ...(digest === undefined ? {} : { digest }),
   };
 }

@@ -10,7 +10,7 @@
 import { randomUUID } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile } from '../../content/durable.js';
+import { replaceFile, syncFolder } from '../../content/durable.js';
 import { isOwned, tryOwn, type OwnerLock } from '../../content/owner-lock.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { createLogger } from '../../observe/log.js';
@@ -50,7 +50,7 @@ export class UploadSpool {
 
   /** @throws ImgfsError `cache-full`, `denied`, `read-only-store`: what the disk says. */
   async create(
-    facts: Pick<SpoolState, 'storeId' | 'repository' | 'name' | 'expected'>,
+    facts: Pick<SpoolState, 'storeId' | 'repository' | 'name' | 'expected' | 'manifest' | 'session'>,
   ): Promise<OwnedUpload> {
     const id = randomUUID();
     const folder = join(this.directory, id);
@@ -60,6 +60,7 @@ export class UploadSpool {
       const state: SpoolState = { id, startedAt: Date.now(), phase: 'open', ...facts };
       const file = await SpooledFile.create(join(folder, 'data'));
       await replaceFile(join(folder, 'state.json'), formatSpoolState(state));
+      await syncFolder(this.directory);
       return owned(folder, state, file, lock);
     } catch (error) {
       await rm(folder, { recursive: true, force: true }).catch(() => undefined);

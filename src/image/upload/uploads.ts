@@ -1,11 +1,13 @@
 /** All uploads of one process, and what others left behind in the spool. */
-import { ImgfsError, isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import type { Digest } from '../../oci/digest.js';
+import { maxManifestBytes } from '../../oci/parse-manifest.js';
 import { createLogger } from '../../observe/log.js';
 import { isPusher, type ImageStore } from '../../store/store.js';
-import { BlobWriter } from './blob-writer.js';
+import { BlobWriter, type Committed } from './blob-writer.js';
 import type { PushStore } from './sender.js';
-import { UploadSpool, type ListedUpload } from './spool.js';
+import { UploadSpool, type OwnedUpload } from './spool.js';
+import type { ManifestAddress, SpoolState } from './spool-state.js';
 
 const log = createLogger('upload');
 
@@ -13,7 +15,7 @@ const log = createLogger('upload');
 const retryAfterMs = [10_000, 30_000, 120_000, 300_000];
 
 /** Codes after which trying again may help. */
-const passing: ReadonlySet<string> = new Set([
+const passingCodes: ReadonlySet<string> = new Set([
   'unavailable',
   'timeout',
   'rate-limited',
@@ -21,10 +23,17 @@ const passing: ReadonlySet<string> = new Set([
   'unauthorized',
 ]);
 
+/** Whether it is worth while to try again later by itself. */
+export function isPassing(error: ImgfsError): boolean {
+  return passingCodes.has(error.code);
+}
+
 export interface UploadsOptions {
   readonly cacheDirectory: string;
   /** Repositories of the store in which the digest was seen. */
   readonly seenIn?: (store: ImageStore, digest: Digest) => readonly string[];
+  /** The store has a blob: called before the close that brought it is answered, which fails when this does. */
+  readonly onCommitted?: (state: SpoolState, committed: Committed) => Promise<void>;
   /** Pauses before a retry, for tests. */
   readonly retryAfterMs?: readonly number[];
 }
@@ -35,6 +44,8 @@ export interface UploadPlace {
   readonly name: string;
   /** The content must be this. */
   readonly expected?: Digest;
+  /** Content arrives in parts, also after a restart. */
+  readonly session?: boolean;
 }
 
 /** The store, when it can be added to. @throws ImgfsError `read-only-store`. */
@@ -43,6 +54,24 @@ export function assertPusher(store: ImageStore): PushStore {
   throw new ImgfsError('read-only-store', `${store.id} takes no writes`, {
     hint: 'registries, OCI layouts and dir: can be written; archives are written with imgfs cp',
   });
+}
+
+/** A manifest in the spool, with what is done with it. */
+export interface KeptManifest {
+  readonly state: SpoolState;
+  readonly bytes: Uint8Array;
+  /** Why it is not in the store yet, for who lists the spool. */
+  note(error: string | undefined): Promise<void>;
+  /** It is in the store, or given up. */
+  remove(): Promise<void>;
+  /** Let another process have it. */
+  release(): Promise<void>;
+}
+
+/** Where a manifest waits to go. */
+export interface ManifestPlaceInSpool extends ManifestAddress {
+  readonly storeId: string;
+  readonly repository: string;
 }
 
 export class Uploads {
@@ -60,14 +89,57 @@ export class Uploads {
   /** Begin a blob. @throws ImgfsError `read-only-store`; what the spool's disk says. */
   async start(place: UploadPlace): Promise<BlobWriter> {
     const store = assertPusher(place.store);
-    const { repository, name, expected } = place;
+    const { repository, name, expected, session } = place;
     const upload = await this.spool.create({
       storeId: store.id,
       repository,
       name,
       ...(expected === undefined ? {} : { expected }),
+      ...(session === true ? { session } : {}),
     });
     return this.#track(new BlobWriter(upload, { store, seenIn: (digest) => this.#seenIn(store, digest) }));
+  }
+
+  /**
+   * Write a manifest down that cannot be put yet; it outlives the process when this resolves.
+   * @throws ImgfsError what the spool's disk says.
+   */
+  async keepManifest(
+    { storeId, repository, ...address }: ManifestPlaceInSpool,
+    bytes: Uint8Array,
+  ): Promise<KeptManifest> {
+    const name = manifestName(address);
+    const upload = await this.spool.create({ storeId, repository, name, manifest: address });
+    try {
+      await upload.file.write(bytes, 0);
+      await upload.file.sync();
+      await upload.save({ ...upload.state, phase: 'failed' });
+    } catch (error) {
+      await upload.remove();
+      throw error;
+    }
+    return keptManifest(upload, bytes);
+  }
+
+  /** Pause before the attempt after this many, in milliseconds. */
+  retryPauseMs(attempt: number): number {
+    const pauses = this.#options.retryAfterMs ?? retryAfterMs;
+    return pauses[Math.min(attempt, pauses.length - 1)] ?? 300_000;
+  }
+
+  /** Take a kept manifest over; undefined when another process has it, or it was not written to its end. */
+  async adoptManifest(id: string): Promise<KeptManifest | undefined> {
+    const upload = await this.spool.adopt(id);
+    if (upload === undefined) return undefined;
+    // One that was not written to its end was never acknowledged to anybody.
+    const isWhole = upload.state.phase !== 'open' && upload.file.size <= maxManifestBytes;
+    if (upload.state.manifest === undefined || !isWhole) {
+      await (upload.state.manifest === undefined ? upload.release() : upload.remove());
+      return undefined;
+    }
+    const bytes = Buffer.alloc(upload.file.size);
+    await upload.file.read(bytes, 0);
+    return keptManifest(upload, bytes);
   }
 
   /** Go on with an upload that nobody works on; undefined when somebody does. */
@@ -75,12 +147,23 @@ export class Uploads {
     const pusher = assertPusher(store);
     const upload = await this.spool.adopt(id);
     if (upload === undefined) return undefined;
+    if (upload.state.manifest !== undefined) {
+      await upload.release();
+      throw new ImgfsError('internal', `upload ${id} is a manifest`);
+    }
     if (upload.state.storeId === store.id) {
       const seenIn = (digest: Digest): readonly string[] => this.#seenIn(store, digest);
       return this.#track(new BlobWriter(upload, { store: pusher, seenIn }));
     }
     await upload.release();
     throw new ImgfsError('internal', `upload ${id} goes to ${upload.state.storeId}, not to ${store.id}`);
+  }
+
+  /** Bring one into its store, and tell. @throws ImgfsError as the writer and `onCommitted`. */
+  async commit(writer: BlobWriter): Promise<Committed> {
+    const committed = await writer.commit();
+    await this.#options.onCommitted?.(writer.state, committed);
+    return committed;
   }
 
   /** Uploads of this process, oldest first. */
@@ -96,7 +179,7 @@ export class Uploads {
   /** Let go of an upload: committed ones are forgotten, others stay in the spool and, when whole, are tried again. */
   async close(writer: BlobWriter): Promise<void> {
     const { failure, state } = writer;
-    if (failure !== undefined && passing.has(failure.code) && !this.#closed) {
+    if (failure !== undefined && isPassing(failure) && !this.#closed) {
       this.#retryLater(writer, 0);
       return;
     }
@@ -114,14 +197,28 @@ export class Uploads {
 
   /**
    * Finish what earlier processes could not: whole uploads of stores that `open` gives. Those whose content is not
-   * whole stay. Resolves to how many were finished; failures are logged, and tried again later.
+   * whole stay. Kept manifests go to `onManifest`. Resolves to how many were finished; failures are logged, and
+   * tried again later.
    */
-  async recover(open: (storeId: string) => Promise<ImageStore | undefined>): Promise<number> {
+  async recover(
+    open: (storeId: string) => Promise<ImageStore | undefined>,
+    onManifest?: (kept: KeptManifest, store: ImageStore) => Promise<void>,
+  ): Promise<number> {
     let finished = 0;
-    for (const { state, owned } of await this.spool.list()) {
+    const listed = await this.spool.list();
+    // Manifests first: the blobs that follow may be what they wait for.
+    const ordered = [
+      ...listed.filter(({ state }) => state.manifest !== undefined),
+      ...listed.filter(({ state }) => state.manifest === undefined),
+    ];
+    for (const { state, owned } of ordered) {
       if (owned || this.#closed || this.#active.has(state.id)) continue;
       try {
-        if (await this.#recoverOne({ state, owned, size: 0 }, open)) finished += 1;
+        if (state.manifest !== undefined) {
+          const store = onManifest === undefined ? undefined : await open(state.storeId);
+          const kept = store === undefined ? undefined : await this.adoptManifest(state.id);
+          if (kept !== undefined && store !== undefined) await onManifest?.(kept, store);
+        } else if (await this.#recoverOne(state, open)) finished += 1;
       } catch (error) {
         log.warn('an upload from before could not be finished', { id: state.id, error: String(error) });
       }
@@ -130,7 +227,7 @@ export class Uploads {
   }
 
   async #recoverOne(
-    { state }: ListedUpload,
+    state: SpoolState,
     open: (storeId: string) => Promise<ImageStore | undefined>,
   ): Promise<boolean> {
     const store = await open(state.storeId);
@@ -139,7 +236,7 @@ export class Uploads {
     // Content that nobody finished writing is kept and shown, not sent.
     if (writer === undefined || state.phase === 'open') return false;
     try {
-      await writer.commit();
+      await this.commit(writer);
       return true;
     } finally {
       await this.close(writer);
@@ -171,21 +268,18 @@ export class Uploads {
   }
 
   #retryLater(writer: BlobWriter, attempt: number): void {
-    const pauses = this.#options.retryAfterMs ?? retryAfterMs;
-    const pause = pauses[Math.min(attempt, pauses.length - 1)] ?? 300_000;
+    const pause = this.retryPauseMs(attempt);
     const { id } = writer.state;
     const timer = setTimeout(() => {
       this.#retries.delete(id);
       if (this.#closed || !this.#active.has(id)) return;
-      writer
-        .commit()
+      this.commit(writer)
         .then(
           () => this.close(writer),
           (error: unknown) => {
             const known = toImgfsError(error);
             log.info('upload failed again', { id, error: known.message });
-            if (passing.has(known.code) && !isImgfsError(known, 'interrupted'))
-              this.#retryLater(writer, attempt + 1);
+            if (isPassing(known)) this.#retryLater(writer, attempt + 1);
           },
         )
         .catch((error: unknown) => log.warn('upload could not be closed', { id, error: String(error) }));
@@ -193,4 +287,24 @@ export class Uploads {
     timer.unref();
     this.#retries.set(id, timer);
   }
+}
+
+/** What a kept manifest is called among uploads: a colon keeps it apart from tags. */
+export function manifestName({ document, tag, digest }: ManifestAddress): string {
+  return `${tag ?? digest ?? 'untagged'}:${document}`;
+}
+
+function keptManifest(upload: OwnedUpload, bytes: Uint8Array): KeptManifest {
+  return {
+    get state() {
+      return upload.state;
+    },
+    bytes,
+    note: (error) => {
+      const { error: _before, ...rest } = upload.state;
+      return upload.save({ ...rest, ...(error === undefined ? {} : { error }) });
+    },
+    remove: () => upload.remove(),
+    release: () => upload.release(),
+  };
 }

@@ -13,7 +13,9 @@ import type { TreeContext } from '../tree-context.js';
 import type { ChangeableDirectory, Created } from '../writable-node.js';
 import { PendingImage, type DocumentName, type PendingPlace } from '../writing/pending-image.js';
 import { isSameProcess } from '../writing/thread-group.js';
-import { placeKey, type Writing } from '../writing/writing.js';
+import type { UploadEntry } from '../writing/upload-entry.js';
+import { placeKey } from '../writing/place-key.js';
+import type { Writing } from '../writing/writing.js';
 import { directoryStat, found, listed, missing, toNs } from './answers.js';
 import { PendingDocument } from './pending-document.js';
 import { UploadFile } from './upload-file.js';
@@ -132,7 +134,7 @@ export class PendingDirectory implements ChangeableDirectory {
   async unlink(name: Name): Promise<void> {
     const text = nameToText(name);
     if (documentNames.has(text) && !this.image.isDone) {
-      this.image.drop(text as DocumentName);
+      await this.image.drop(text as DocumentName);
       return;
     }
     const entry = this.#writing.table.begunIn(this.image.key).get(text);
@@ -144,7 +146,9 @@ export class PendingDirectory implements ChangeableDirectory {
 
   #upload(name: string): UploadFile | undefined {
     const entry = this.#writing.table.begunIn(this.image.key).get(name);
-    return entry === undefined ? undefined : new UploadFile(this.#context, this.image.place.store, entry);
+    return entry === undefined
+      ? undefined
+      : uploadNode(this.#context, this.#writing, this.image, name, entry);
   }
 
   #layers(): PendingLayers {
@@ -183,13 +187,13 @@ class PendingLayers implements ChangeableDirectory {
     const entry = this.#writing.table.begunIn(this.#image.key).get(`layers/${nameToText(name)}`);
     return entry === undefined
       ? missing(0)
-      : found(new UploadFile(this.#context, this.#image.place.store, entry), 0);
+      : found(uploadNode(this.#context, this.#writing, this.#image, `layers/${nameToText(name)}`, entry), 0);
   }
 
   list(): Listing {
     const children = [...this.#writing.table.begunIn(this.#image.key)].flatMap(([name, entry]) =>
       name.startsWith('layers/')
-        ? listed(name.slice(7), found(new UploadFile(this.#context, this.#image.place.store, entry), 0))
+        ? listed(name.slice(7), found(uploadNode(this.#context, this.#writing, this.#image, name, entry), 0))
         : [],
     );
     return { children, immutable: false };
@@ -213,19 +217,27 @@ async function startUpload(
   name: string,
   caller: Caller,
 ): Promise<Created> {
-  const { store, repository } = image.place;
-  const entry = await writing.table.start(image.key, name, { store, repository, name });
-  image.touch();
-  entry.onCommitted(async () => {
-    await image.tryPut({ signal: AbortSignal.timeout(putMs) });
-    image.touch();
-  });
-  const node = new UploadFile(context, store, entry);
+  const node = uploadNode(context, writing, image, name, await startEntry(writing, image, name));
   return { node, file: node.handle(caller) };
 }
 
-/** A manifest whose last blob has come is put in this time, or fails the close of that blob. */
-const putMs = 60_000;
+async function startEntry(writing: Writing, image: PendingImage, name: string): Promise<UploadEntry> {
+  const { store, repository } = image.place;
+  const entry = await writing.table.start(image.key, name, { store, repository, name });
+  image.touch();
+  entry.onCommitted(async () => image.touch());
+  return entry;
+}
+
+function uploadNode(
+  context: TreeContext,
+  writing: Writing,
+  image: PendingImage,
+  name: string,
+  entry: UploadEntry,
+): UploadFile {
+  return new UploadFile(context, image.place.store, entry, () => startEntry(writing, image, name));
+}
 
 /** Where a directory of this name below `parent` would be: a tag of it, a repository below it, or both. */
 export function pendingPlace(store: PendingPlace['store'], parent: string, name: string): PendingPlace {
@@ -281,6 +293,7 @@ export async function removePending(writing: Writing, key: string): Promise<bool
   const image = writing.pending.get(key);
   if (image === undefined) return false;
   writing.pending.delete(key);
+  for (const name of image.documentNames()) await image.drop(name);
   for (const [name, entry] of writing.table.begunIn(key)) {
     await entry.cancel();
     writing.table.forget(key, name);

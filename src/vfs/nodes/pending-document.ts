@@ -46,6 +46,7 @@ export class PendingDocument implements WritableFileNode {
       stat: (size) => this.#stat(size),
       before: async () => this.#image.document(this.#name)?.bytes ?? new Uint8Array(0),
       put: (bytes, { signal }) => this.#image.write(this.#name, bytes, { signal }),
+      confirm: (closer, operation) => this.#image.confirm(this.#name, closer, operation),
     });
   }
 

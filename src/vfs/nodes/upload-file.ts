@@ -19,14 +19,22 @@ export class UploadFile implements WritableFileNode {
   readonly version: string;
   /** Size and state change under the kernel's eyes. */
   readonly attrTtlMs = 0;
-  readonly entry: UploadEntry;
+  entry: UploadEntry;
   readonly store: ImageStore;
   readonly #context: TreeContext;
+  readonly #renew: (() => Promise<UploadEntry>) | undefined;
 
-  constructor(context: TreeContext, store: ImageStore, entry: UploadEntry) {
+  /** `renew` begins another upload in its place: for who empties one that is committed, to write it anew. */
+  constructor(
+    context: TreeContext,
+    store: ImageStore,
+    entry: UploadEntry,
+    renew?: () => Promise<UploadEntry>,
+  ) {
     this.#context = context;
     this.store = store;
     this.entry = entry;
+    this.#renew = renew;
     this.version = `upload ${entry.writer.state.id}`;
   }
 
@@ -72,13 +80,24 @@ export class UploadFile implements WritableFileNode {
   openForWriting(flags: number, caller: Caller): UploadHandle {
     if ((flags & accessModeMask) === constants.O_RDONLY)
       throw new ImgfsError('internal', 'open for writing without a wish to write');
-    this.entry.assertUnfinished();
-    return this.handle(caller);
+    if (this.#renew === undefined || (flags & constants.O_APPEND) !== 0) this.entry.assertUnfinished();
+    return this.handle(caller, (flags & constants.O_APPEND) !== 0);
   }
 
   /** A handle on it, as for the one who creates it. */
-  handle(caller: Caller): UploadHandle {
+  handle(caller: Caller, append = false): UploadHandle {
     const { storeId, repository } = this.entry.writer.state;
-    return new UploadHandle(this.entry, caller, { stat: () => this.stat(), storeId, repository });
+    return new UploadHandle(this.entry, caller, {
+      stat: () => this.stat(),
+      storeId,
+      repository,
+      append,
+      ...(this.#renew === undefined ? {} : { renew: () => this.#replace() }),
+    });
+  }
+
+  async #replace(): Promise<UploadEntry> {
+    if (this.#renew !== undefined && this.entry.isDone) this.entry = await this.#renew();
+    return this.entry;
   }
 }

@@ -6,13 +6,17 @@ import { isDigest, type Digest } from '../../oci/digest.js';
 import type { ImageStore } from '../../store/store.js';
 import type { Caller } from '../file-system.js';
 import { nameFromText, nameToText, type Name } from '../name.js';
-import type { Found, Listing, NodeStat, VfsNode } from '../node.js';
+import type { DirectoryNode, Found, Listing, NodeStat, VfsNode } from '../node.js';
 import type { TreeContext } from '../tree-context.js';
 import type { ChangeableDirectory, Created } from '../writable-node.js';
-import { placeKey, type Writing } from '../writing/writing.js';
+import { placeKey } from '../writing/place-key.js';
+import type { Writing } from '../writing/writing.js';
 import { directoryStat, found, listed, missing } from './answers.js';
+import type { UploadEntry } from '../writing/upload-entry.js';
 import { BlobFile } from './blob-file.js';
+import { SessionDirectory } from './session-directory.js';
 import { UploadFile } from './upload-file.js';
+import { WaitingManifest } from './waiting-manifest.js';
 
 /** Name of the directory in a repository. */
 export const uploadsName = '@uploads';
@@ -39,30 +43,85 @@ export class UploadsDirectory implements ChangeableDirectory {
 
   async lookup(name: Name): Promise<Found> {
     const store = await this.#open();
-    const entry = this.#entries(store).get(nameToText(name));
-    return entry === undefined ? missing(0) : found(new UploadFile(this.#context, store, entry), 0);
+    const text = nameToText(name);
+    const entry = this.#entries(store).get(text);
+    if (entry !== undefined) return found(this.#node(store, text, entry), 0);
+    const waiting = this.#waiting(store, text);
+    return waiting === undefined
+      ? missing(0)
+      : found(new WaitingManifest(waiting.image, waiting.name, waiting.startedAt), 0);
   }
 
   async list(): Promise<Listing> {
     const store = await this.#open();
-    const children = [...this.#entries(store)].flatMap(([name, entry]) =>
-      listed(name, found(new UploadFile(this.#context, store, entry), 0)),
+    const entries = this.#entries(store);
+    const uploads = [...entries].flatMap(([name, entry]) =>
+      listed(name, found(this.#node(store, name, entry), 0)),
     );
-    return { children, immutable: false };
+    const waiting = this.#writing
+      .waitingIn(store, this.#repository)
+      .filter(({ shownAs }) => !entries.has(shownAs))
+      .flatMap(({ shownAs, image, name, startedAt }) =>
+        listed(shownAs, found(new WaitingManifest(image, name, startedAt), 0)),
+      );
+    return { children: [...uploads, ...waiting], immutable: false };
+  }
+
+  #node(store: ImageStore, name: string, entry: UploadEntry): VfsNode {
+    return entry.isSession
+      ? new SessionDirectory(this.#context, store, entry)
+      : new UploadFile(this.#context, store, entry, () => this.#start(store, name));
+  }
+
+  #waiting(store: ImageStore, name: string) {
+    return this.#writing.waitingIn(store, this.#repository).find(({ shownAs }) => shownAs === name);
+  }
+
+  /** A session whose content comes in parts. */
+  async mkdir(name: Name, caller: Caller): Promise<DirectoryNode> {
+    const store = await this.#open();
+    const text = nameToText(name);
+    if (this.#entries(store).has(text)) throw new ImgfsError('exists', `mkdir ${text}: there is an upload`);
+    const place = { store, repository: this.#repository, name: text, session: true };
+    const entry = await this.#writing.table.start(this.#key(store), text, { ...place, ...expectedIn(text) });
+    try {
+      await entry.writer.begin({ signal: caller.signal });
+    } catch (error) {
+      await this.#forget(store, text, entry);
+      throw error;
+    }
+    entry.onCommitted(async () => this.#writing.noteRepository(store, this.#repository));
+    return new SessionDirectory(this.#context, store, entry);
+  }
+
+  /** Gives a session up; of one that is committed only the entry goes. */
+  async rmdir(name: Name): Promise<void> {
+    const store = await this.#open();
+    const text = nameToText(name);
+    const entry = this.#entries(store).get(text);
+    if (entry === undefined) throw new ImgfsError('not-found', `session ${text}: there is none`);
+    if (!entry.isSession) throw new ImgfsError('not-dir', `rmdir ${text}: it is a file`, { hint: 'rm it' });
+    await this.#forget(store, text, entry);
+  }
+
+  async #forget(store: ImageStore, name: string, entry: UploadEntry): Promise<void> {
+    await entry.cancel();
+    this.#writing.table.forget(this.#key(store), name);
   }
 
   async create(name: Name, caller: Caller): Promise<Created> {
     const store = await this.#open();
     const text = nameToText(name);
-    const entry = await this.#writing.table.start(this.#key(store), text, {
-      store,
-      repository: this.#repository,
-      name: text,
-      ...expectedIn(text),
-    });
-    entry.onCommitted(async () => this.#writing.noteRepository(store, this.#repository));
-    const node = new UploadFile(this.#context, store, entry);
+    const entry = await this.#start(store, text);
+    const node = new UploadFile(this.#context, store, entry, () => this.#start(store, text));
     return { node, file: node.handle(caller) };
+  }
+
+  async #start(store: ImageStore, name: string): Promise<UploadEntry> {
+    const place = { store, repository: this.#repository, name, ...expectedIn(name) };
+    const entry = await this.#writing.table.start(this.#key(store), name, place);
+    entry.onCommitted(async () => this.#writing.noteRepository(store, this.#repository));
+    return entry;
   }
 
   /** Cancels what is under way; of what is committed only the entry goes. */
@@ -70,9 +129,12 @@ export class UploadsDirectory implements ChangeableDirectory {
     const store = await this.#open();
     const text = nameToText(name);
     const entry = this.#entries(store).get(text);
-    if (entry === undefined) throw new ImgfsError('not-found', `upload ${text}: there is none`);
-    await entry.cancel();
-    this.#writing.table.forget(this.#key(store), text);
+    if (entry?.isSession === true)
+      throw new ImgfsError('is-dir', `rm ${text}: it is a session`, { hint: 'rmdir it' });
+    if (entry !== undefined) return this.#forget(store, text, entry);
+    const waiting = this.#waiting(store, text);
+    if (waiting === undefined) throw new ImgfsError('not-found', `upload ${text}: there is none`);
+    await waiting.image.drop(waiting.name);
   }
 
   /** Take a blob of another repository of the store over, without moving a byte. */
@@ -94,14 +156,17 @@ export class UploadsDirectory implements ChangeableDirectory {
     )
       throw new ImgfsError('cross-device', 'rename: not an upload of this repository');
     const { entry } = node;
-    const from = entry.writer.state.name;
+    if (entry.isSession)
+      throw new ImgfsError('immutable', 'rename: the data of a session stays in it', {
+        hint: 'write the digest into its file digest',
+      });
     const to = nameToText(name);
     const { expected } = expectedIn(to);
     const digest = entry.committed?.descriptor.digest;
     if (expected !== undefined && digest !== undefined && digest !== expected)
       throw new ImgfsError('digest-mismatch', `rename to ${to}: the content is ${digest}`);
     if (!entry.isDone) await entry.writer.rename(to, expected);
-    this.#writing.table.move(this.#key(store), from, this.#key(store), to);
+    this.#writing.table.move(entry, this.#key(store), to);
   }
 
   #entries(store: ImageStore) {
@@ -146,5 +211,6 @@ export async function mountedBlob(
   const taken = { store, repository, descriptor };
   context.seen.add(taken);
   context.writing?.noteRepository(store, repository);
+  await context.writing?.arrived(store.id, repository, descriptor.digest, new Set());
   return found(new BlobFile(context, taken, { mtimeNs: context.mountTimeNs }), 0);
 }

@@ -11,7 +11,8 @@ import { UploadFile } from '../nodes/upload-file.js';
 import { mountedBlob } from '../nodes/uploads-directory.js';
 import type { TreeContext } from '../tree-context.js';
 import type { Digest } from '../../oci/digest.js';
-import { placeKey, type Writing } from './writing.js';
+import { placeKey } from './place-key.js';
+import type { Writing } from './writing.js';
 
 const blobsKey = (store: ImageStore, repository: string): string => placeKey(store, `${repository}/@blobs`);
 
@@ -63,14 +64,10 @@ export function blobChanges(
       const done = node.entry.committed?.descriptor.digest;
       if (done !== undefined && done !== digest)
         throw new ImgfsError('digest-mismatch', `rename: the content is ${done}, not ${digest}`);
-      const before = node.entry.writer.state.name;
+      if (node.entry.isSession)
+        throw new ImgfsError('immutable', 'rename: the data of a session stays in it');
       if (!node.entry.isDone) await node.entry.writer.rename(digest, digest);
-      writing.table.move(
-        placeKey(store, `${repository}/@uploads`),
-        before,
-        blobsKey(store, repository),
-        digest,
-      );
+      writing.table.move(node.entry, blobsKey(store, repository), digest);
     },
     remove: async (digest, options) => {
       const store = await open();

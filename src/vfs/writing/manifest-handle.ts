@@ -14,6 +14,8 @@ export interface ManifestHandleOptions {
   readonly before?: () => Promise<Uint8Array>;
   /** Bring the content into the store; called on close, once for each content. */
   readonly put: (bytes: Uint8Array, caller: Caller) => Promise<void>;
+  /** Asked after `put`, before success is told. */
+  readonly confirm?: (caller: Caller, operation: 'close' | 'fsync') => Promise<void>;
 }
 
 export class ManifestHandle implements WritableFile {
@@ -64,11 +66,17 @@ export class ManifestHandle implements WritableFile {
 
   async flush(caller: Caller): Promise<void> {
     if (!this.#touched || !isSameProcess(await this.#opener, await processOf(caller.pid))) return;
-    await this.fsync(caller);
+    await this.#put(caller);
+    await this.#options.confirm?.(caller, 'close');
   }
 
   async fsync(caller: Caller): Promise<void> {
     if (!this.#touched) return;
+    await this.#put(caller);
+    await this.#options.confirm?.(caller, 'fsync');
+  }
+
+  async #put(caller: Caller): Promise<void> {
     this.#putting ??= this.#options.put(await this.#content(), { ...caller, signal: caller.signal });
     const putting = this.#putting;
     putting.catch(() => {

@@ -8,7 +8,8 @@ import type { CallOptions, ImageStore } from '../../store/store.js';
 import { isImgfsError } from '../../errors/imgfs-error.js';
 import { removePending } from '../nodes/pending-directory.js';
 import type { TreeContext } from '../tree-context.js';
-import { placeKey, type Writing } from './writing.js';
+import { placeKey } from './place-key.js';
+import type { Writing } from './writing.js';
 
 /** @throws ImgfsError `read-only-store` on a tree that takes no writes. */
 export function writingOf(context: TreeContext): Writing {

@@ -7,9 +7,12 @@ import type { Uploads } from '../../image/upload/uploads.js';
 
 export class UploadEntry {
   readonly writer: BlobWriter;
+  /** Its content comes in parts: it is committed when its digest is written, not by a close. */
+  readonly isSession: boolean;
   readonly #uploads: Uploads;
   readonly #discardFailed: boolean;
   #handles = 0;
+  #ended = false;
   #done: Committed | undefined;
   #listeners: ((committed: Committed) => Promise<void>)[] = [];
 
@@ -18,6 +21,9 @@ export class UploadEntry {
     this.#uploads = uploads;
     this.#discardFailed = options.discardFailed === true;
     this.writer = writer;
+    this.isSession = writer.state.session === true;
+    // A session is open until its digest is written.
+    if (this.isSession) this.#handles = 1;
   }
 
   /** Open for writing somewhere. */
@@ -50,15 +56,21 @@ export class UploadEntry {
   /** Without moving a byte; false if the store would not. */
   async mountFrom(from: string, descriptor: Descriptor, options: CallOptions): Promise<boolean> {
     if (!(await this.writer.mountFrom(from, descriptor, options))) return false;
-    const { committed } = this.writer;
-    if (committed !== undefined) for (const listener of this.#listeners) await listener(committed);
+    await this.commit();
     return true;
   }
 
   async commit(): Promise<Committed> {
-    const committed = await this.writer.commit();
+    const committed = await this.#uploads.commit(this.writer);
     for (const listener of this.#listeners) await listener(committed);
     return committed;
+  }
+
+  /** The digest is written and the content committed: the spool is let go of with the last handle. */
+  async endSession(): Promise<void> {
+    if (!this.isSession || this.#ended) return;
+    this.#ended = true;
+    await this.release();
   }
 
   /** A handle was released: the last one commits what no close did, and lets go of the spool. */

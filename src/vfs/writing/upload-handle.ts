@@ -13,12 +13,18 @@ export interface UploadHandleOptions {
   readonly storeId: string;
   /** Repository that the upload goes to. */
   readonly repository: string;
+  /** O_APPEND: whatever the position, bytes go to the end. */
+  readonly append?: boolean;
+  /** Another upload in the place of one that is committed. */
+  readonly renew?: () => Promise<UploadEntry>;
 }
 
 export class UploadHandle implements WritableFile {
   readonly keepCache = false;
   readonly directIo = true;
-  readonly #entry: UploadEntry;
+  #entry: UploadEntry;
+  /** Of a committed upload nothing is held: what is left of it is in the store. */
+  #isHeld: boolean;
   readonly #options: UploadHandleOptions;
   readonly #opener: Promise<number>;
   /** Set when something was written or cut: a close before that (of a duplicated descriptor) means nothing. */
@@ -31,7 +37,8 @@ export class UploadHandle implements WritableFile {
     this.#entry = entry;
     this.#options = options;
     this.#opener = processOf(opener.pid);
-    entry.hold();
+    this.#isHeld = !entry.isDone;
+    if (this.#isHeld) entry.hold();
   }
 
   stat(): NodeStat {
@@ -50,16 +57,23 @@ export class UploadHandle implements WritableFile {
         'write: the blob was taken over from another repository as it is',
       );
     this.#touched = true;
-    await this.#entry.writer.write(data, position);
+    const { writer } = this.#entry;
+    // The kernel's idea of the end may be older than what another program has appended.
+    await writer.write(data, this.#options.append === true ? writer.size : position);
   }
 
   async truncate(size: number): Promise<void> {
+    if (size === 0 && !this.#isHeld && this.#options.renew !== undefined) {
+      this.#entry = await this.#options.renew();
+      this.#entry.hold();
+      this.#isHeld = true;
+    }
     this.#entry.assertUnfinished();
     await this.#entry.writer.truncate(size);
   }
 
   async flush(caller: Caller): Promise<void> {
-    if (!this.#touched && this.#mounted === undefined) return;
+    if (!this.#isHeld || (!this.#touched && this.#mounted === undefined)) return;
     if (!isSameProcess(await this.#opener, await processOf(caller.pid))) return;
     await this.fsync(caller);
   }
@@ -69,7 +83,10 @@ export class UploadHandle implements WritableFile {
       if (this.#mountedBytes >= this.#mounted.descriptor.size) return;
       throw new ImgfsError('non-sequential-write', 'close: only a part of a blob was copied');
     }
-    await untilAborted(this.#entry.commit(), caller.signal);
+    if (!this.#isHeld) return;
+    // In a session the digest commits: until then, safe means in the spool.
+    const done = this.#entry.isSession ? this.#entry.writer.sync() : this.#entry.commit();
+    await untilAborted<unknown>(done, caller.signal);
   }
 
   async copyFrom(
@@ -79,7 +96,8 @@ export class UploadHandle implements WritableFile {
     caller: Caller,
   ): Promise<number | undefined> {
     const { descriptor, store, repository } = source;
-    if (store.id !== this.#options.storeId || repository === this.#options.repository) return undefined;
+    if (!this.#isHeld || store.id !== this.#options.storeId || repository === this.#options.repository)
+      return undefined;
     const isNext = this.#mounted?.descriptor.digest === descriptor.digest && position === this.#mountedBytes;
     if (!isNext) {
       // Only from the beginning, into nothing, and as much as one call can ask for: 2 GiB less a page.
@@ -95,6 +113,6 @@ export class UploadHandle implements WritableFile {
   }
 
   async close(): Promise<void> {
-    await this.#entry.release();
+    if (this.#isHeld) await this.#entry.release();
   }
 }

@@ -17,12 +17,15 @@ export class UploadTable {
   /** Uploads of a place, with those that came from an earlier process. */
   of(key: string, storeId: string, repository: string): ReadonlyMap<string, UploadEntry> {
     const known = this.#place(key);
+    const shown = new Set(
+      [...this.#places.values()].flatMap((place) => [...place.values()].map(({ writer }) => writer)),
+    );
     for (const writer of this.#uploads.of(storeId, repository)) {
-      const { name } = writer.state;
-      const isKnown = [...this.#places.values()].some((place) =>
-        [...place.values()].some((entry) => entry.writer === writer),
-      );
-      if (!isKnown && !known.has(name)) known.set(name, new UploadEntry(this.#uploads, writer));
+      if (shown.has(writer)) continue;
+      // A layer of a directory that went with its process was `layers/<name>`.
+      const name = writer.state.name.replaceAll('/', ':');
+      const free = known.has(name) ? `${name}:${writer.state.id.slice(0, 8)}` : name;
+      known.set(free, new UploadEntry(this.#uploads, writer));
     }
     return known;
   }
@@ -46,11 +49,10 @@ export class UploadTable {
     return entry;
   }
 
-  /** Give it another name, here or elsewhere. */
-  move(from: string, name: string, to: string, newName: string): void {
-    const entry = this.#place(from).get(name);
-    if (entry === undefined) return;
-    this.#place(from).delete(name);
+  /** Give it another name, in this place or another. */
+  move(entry: UploadEntry, to: string, newName: string): void {
+    for (const place of this.#places.values())
+      for (const [name, each] of place) if (each === entry) place.delete(name);
     this.#place(to).set(newName, entry);
   }
 

@@ -1,15 +1,17 @@
 /** Everything that changes stores on behalf of one mount: what is allowed, what is under way, what to tell afterwards. */
-import { ImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import { deleteTag } from '../../image/delete-tag.js';
 import type { Image } from '../../image/image.js';
 import { copyImage } from '../../image/copy/copy-image.js';
 import { pushManifest } from '../../image/push-manifest.js';
-import { assertPusher, Uploads } from '../../image/upload/uploads.js';
+import { assertPusher, isPassing, Uploads, type KeptManifest } from '../../image/upload/uploads.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { isDeleter, type CallOptions, type ImageStore } from '../../store/store.js';
 import type { TreeContext } from '../tree-context.js';
-import type { PendingImage } from './pending-image.js';
+import { createLogger } from '../../observe/log.js';
+import { PendingImage, type DocumentName, type WaitingDocument } from './pending-image.js';
+import { placeKey } from './place-key.js';
 import { UploadTable } from './upload-table.js';
 
 export interface WritingRules {
@@ -19,10 +21,19 @@ export interface WritingRules {
   readonly allowDelete: boolean;
   /** Delete tags by a dummy manifest where a registry deletes by digest only. */
   readonly tagDeleteFallback?: boolean;
+  /** Pauses before what failed is tried again, in milliseconds; the last one repeats. */
+  readonly retryAfterMs?: readonly number[];
 }
+
+const log = createLogger('writing');
+
+/** A manifest whose last part has come is put in this time, or fails the close of that part. */
+const putMs = 60_000;
 
 /** Commits under way at the end of a mount get this long; what is left stays in the spool. */
 const drainMs = 25_000;
+
+const noImages: ReadonlySet<PendingImage> = new Set();
 
 const optionsOf = ({ signal }: CallOptions): CallOptions => (signal === undefined ? {} : { signal });
 
@@ -32,14 +43,21 @@ export class Writing {
   readonly table: UploadTable;
   /** Directories made with mkdir that are no image yet, by {@link placeKey}. */
   readonly pending = new Map<string, PendingImage>();
+  /** Those with a manifest in the spool. */
+  readonly waiting = new Set<PendingImage>();
   readonly #context: TreeContext;
+  readonly #timers = new Map<PendingImage, NodeJS.Timeout>();
+  #closed = false;
 
   constructor(context: TreeContext, rules: WritingRules) {
     this.#context = context;
     this.rules = rules;
     this.uploads = new Uploads({
       cacheDirectory: context.content.directory,
+      ...(rules.retryAfterMs === undefined ? {} : { retryAfterMs: rules.retryAfterMs }),
       seenIn: (store, digest) => this.seenIn(store, digest),
+      onCommitted: (state, { descriptor }) =>
+        this.arrived(state.storeId, state.repository, descriptor.digest, noImages),
     });
     this.table = new UploadTable(this.uploads);
   }
@@ -85,6 +103,56 @@ export class Writing {
     return descriptor;
   }
 
+  /**
+   * A repository has a blob or a manifest: manifests that waited for it are put.
+   * `chain`: images that are being put by whoever asks.
+   * @throws ImgfsError when one of them is refused: who brought the last part is told.
+   */
+  async arrived(
+    storeId: string,
+    repository: string,
+    digest: Digest,
+    chain: ReadonlySet<PendingImage>,
+  ): Promise<void> {
+    for (const image of Array.from(this.waiting)) {
+      const { place } = image;
+      if (chain.has(image) || place.store.id !== storeId || place.repository !== repository) continue;
+      await image.arrived(digest, { signal: AbortSignal.timeout(putMs) }, chain);
+    }
+  }
+
+  /** A manifest is whole, and the store could not take it now. */
+  tryLater(image: PendingImage, attempt = 0): void {
+    if (this.#closed || this.#timers.has(image)) return;
+    const timer = setTimeout(() => {
+      this.#timers.delete(image);
+      if (this.#closed || !this.waiting.has(image)) return;
+      image.tryPut({ signal: AbortSignal.timeout(putMs) }).catch((error: unknown) => {
+        log.info('a manifest could not be put again', { path: image.place.path, error: String(error) });
+        clearTimeout(this.#timers.get(image));
+        this.#timers.delete(image);
+        if (isPassing(toImgfsError(error))) this.tryLater(image, attempt + 1);
+      });
+    }, this.uploads.retryPauseMs(attempt));
+    timer.unref();
+    this.#timers.set(image, timer);
+  }
+
+  /** A newer document takes the place of one that waits under the same name. */
+  async forgetWaiting(by: PendingImage, name: DocumentName): Promise<void> {
+    for (const image of this.waiting) if (image !== by && image.key === by.key) await image.drop(name);
+  }
+
+  /** Documents of a repository that wait in the spool. */
+  waitingIn(
+    store: ImageStore,
+    repository: string,
+  ): readonly (WaitingDocument & { readonly image: PendingImage })[] {
+    return [...this.waiting]
+      .filter(({ place }) => place.store.id === store.id && place.repository === repository)
+      .flatMap((image) => image.waiting().map((document) => ({ ...document, image })));
+  }
+
   /** An image of this store gets one more name. @throws ImgfsError `cross-device` between stores. */
   async tagImage(
     store: ImageStore,
@@ -103,6 +171,7 @@ export class Writing {
       { ...optionsOf(options), tags: [tag] },
     );
     await this.noteImage(store, repository, tag, result.descriptor);
+    await this.arrived(store.id, repository, result.descriptor.digest, noImages);
     return result.descriptor;
   }
 
@@ -165,7 +234,7 @@ export class Writing {
 
   /** Finish what earlier processes left behind, in the background. */
   async recover(): Promise<void> {
-    await this.uploads.recover(async (storeId) => {
+    const open = async (storeId: string): Promise<ImageStore | undefined> => {
       const { stores } = this.#context;
       const host = storeId.replace(/^docker:\/\//, '');
       if (host !== storeId) return stores.registry(host);
@@ -174,16 +243,24 @@ export class Writing {
         if (store?.id === storeId) return store;
       }
       return undefined;
-    });
+    };
+    await this.uploads.recover(open, (kept, store) => this.#restore(kept, store));
+  }
+
+  /** A manifest of an earlier process waits on; it is shown in `@uploads/`, and its directory is not made again. */
+  async #restore(kept: KeptManifest, store: ImageStore): Promise<void> {
+    const { repository, manifest } = kept.state;
+    if (manifest === undefined) return;
+    const { document: _document, ...address } = manifest;
+    const image = new PendingImage(this, { store, repository, ...address }, undefined);
+    await image.restore(kept, { signal: AbortSignal.timeout(putMs) });
   }
 
   async close(): Promise<void> {
     await this.uploads.drain(drainMs);
+    this.#closed = true;
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    for (const image of this.waiting) await image.release();
     this.pending.clear();
   }
-}
-
-/** Names a place in a store: a repository, or a tag of the one above it. */
-export function placeKey(store: ImageStore, path: string): string {
-  return `${store.id}\0${path}`;
 }

@@ -5,7 +5,7 @@ import { test, type TestContext } from 'node:test';
 import { digestHex, digestOf } from '../../../src/oci/digest.js';
 import { createStoreDirectory } from '../../../src/image/stores.js';
 import { createFileSystem } from '../../../src/vfs/create-file-system.js';
-import { isWritable, type WritableFileSystem } from '../../../src/vfs/file-system.js';
+import { isWritable, type Caller, type WritableFileSystem } from '../../../src/vfs/file-system.js';
 import { nameFromText } from '../../../src/vfs/name.js';
 import type { WritingRules } from '../../../src/vfs/writing/writing.js';
 import { startFaultRegistry, type FaultRegistryOptions } from '../../support/fault-registry/index.js';
@@ -22,6 +22,7 @@ interface SetUp {
   readonly rules?: Partial<WritingRules>;
   readonly registry?: FaultRegistryOptions;
   readonly empty?: boolean;
+  readonly retryAfterMs?: readonly number[];
 }
 
 async function setUp(t: TestContext, options: SetUp = {}) {
@@ -37,7 +38,12 @@ async function setUp(t: TestContext, options: SetUp = {}) {
       stores,
       content: createMemoryContent(directory),
       platform: { os: 'linux', architecture: 'amd64' },
-      writing: { allowOverwrite: false, allowDelete: false, ...options.rules },
+      writing: {
+        allowOverwrite: false,
+        allowDelete: false,
+        ...options.rules,
+        ...(options.retryAfterMs === undefined ? {} : { retryAfterMs: options.retryAfterMs }),
+      },
     });
   const fileSystem = open();
   assert.ok(isWritable(fileSystem));
@@ -60,22 +66,26 @@ function verbs(fs: WritableFileSystem, tree: Tree) {
     const slash = path.lastIndexOf('/');
     return { parent: await tree.inode(path.slice(0, slash)), name: nameFromText(path.slice(slash + 1)) };
   };
-  const openNew = async (path: string) => {
+  const openNew = async (path: string, caller: Caller = tree.caller) => {
     const { parent, name } = await split(path);
     const found = await fs.lookup(tree.caller, parent, name);
     if (found.attributes === undefined)
-      return (await fs.create(tree.caller, parent, name, 0o644, constants.O_WRONLY)).opened.handle;
-    const { handle } = await fs.open(tree.caller, found.attributes.inode, constants.O_WRONLY);
+      return (await fs.create(caller, parent, name, 0o644, constants.O_WRONLY)).opened.handle;
+    const { handle } = await fs.open(caller, found.attributes.inode, constants.O_WRONLY);
     await fs.setattr(tree.caller, found.attributes.inode, { size: 0 }, handle);
     return handle;
   };
-  const cp = async (bytes: Uint8Array | string, path: string): Promise<void> => {
+  const cp = async (
+    bytes: Uint8Array | string,
+    path: string,
+    caller: Caller = tree.caller,
+  ): Promise<void> => {
     const data = Buffer.from(bytes);
-    const handle = await openNew(path);
+    const handle = await openNew(path, caller);
     try {
       for (let at = 0; at < data.length; at += 65_536)
-        await fs.write(tree.caller, handle, data.subarray(at, at + 65_536), at);
-      await fs.flush(tree.caller, handle);
+        await fs.write(caller, handle, data.subarray(at, at + 65_536), at);
+      await fs.flush(caller, handle);
     } finally {
       await fs.release(handle);
     }
@@ -206,22 +216,225 @@ test(
   },
 );
 
+/** A manifest whose blobs are elsewhere, and an empty registry for it. */
+async function withoutBlobs(t: TestContext, options: SetUp = {}) {
+  const { tree, base, image } = await setUp(t);
+  const bytes = await tree.read(`${base}/v1/manifest.json`);
+  const other = await setUp(t, { ...options, empty: true });
+  const app = `${other.root}/new`;
+  await other.mkdir(app);
+  await other.mkdir(`${app}/v1`);
+  const bring = async (...digests: readonly string[]): Promise<void> => {
+    for (const { descriptor, bytes: blob } of image.blobs)
+      if (!digests.includes(descriptor.digest)) await other.cp(blob, `${app}/@uploads/${descriptor.digest}`);
+  };
+  const tag = () => other.registry.content.repositories.get('new')?.tags.get('v1');
+  /** Another program than the one that made the directory. */
+  const stranger: Caller = { ...other.tree.caller, pid: process.pid };
+  return { ...other, bytes, app, image, bring, tag, stranger };
+}
+
+const waitingName = 'v1:manifest.json';
+
 test(
-  'W8 what a waiting manifest lacks is in user.imgfs.pending, and rmdir gives it up',
+  'W8 a manifest before its blobs waits in the spool, is shown, and is put by the last of them',
   { timeout },
   async (t) => {
-    const { tree, base } = await setUp(t);
-    const bytes = await tree.read(`${base}/v1/manifest.json`);
-    const other = await setUp(t, { empty: true });
-    await other.mkdir(`${other.root}/new`);
-    await other.mkdir(`${other.root}/new/v1`);
-    await other.cp(bytes, `${other.root}/new/v1/manifest.json`);
-    assert.match(
-      (await other.tree.xattr(`${other.root}/new/v1/manifest.json`, 'user.imgfs.pending')) ?? '',
-      /lacks blob/,
+    const { tree, cp, app, bytes, bring, tag, image, rmdir } = await withoutBlobs(t);
+    await cp(bytes, `${app}/v1/manifest.json`);
+    const pending = await tree.xattr(`${app}/v1/manifest.json`, 'user.imgfs.pending');
+    assert.match(pending ?? '', /lacks blob/);
+    assert.deepEqual(await tree.list(`${app}/@uploads`), [waitingName]);
+    assert.ok((await tree.read(`${app}/@uploads/${waitingName}`)).equals(bytes));
+    await bring(image.blobs[0]?.descriptor.digest ?? '');
+    assert.equal(tag(), undefined);
+    await bring();
+    assert.equal(tag(), image.descriptor.digest);
+    assert.ok(!(await tree.list(`${app}/@uploads`)).includes(waitingName));
+    await assert.rejects(rmdir(`${app}/v1`), { code: 'forbidden' });
+  },
+);
+
+test(
+  'W20 while a manifest waits, fsync is EINVAL, and close for all but the program that made the directory',
+  { timeout },
+  async (t) => {
+    const { cp, app, bytes, bring, tag, image, stranger, openNew, fileSystem, tree } = await withoutBlobs(t);
+    await assert.rejects(cp(bytes, `${app}/v1/manifest.json`, stranger), { code: 'invalid' });
+    const handle = await openNew(`${app}/v1/manifest.json`);
+    await fileSystem.write(tree.caller, handle, bytes, 0);
+    await assert.rejects(fileSystem.fsync(tree.caller, handle), { code: 'invalid' });
+    await fileSystem.flush(tree.caller, handle);
+    await bring();
+    await fileSystem.fsync(tree.caller, handle);
+    await fileSystem.release(handle);
+    assert.equal(tag(), image.descriptor.digest);
+  },
+);
+
+test('W21 rm in @uploads, or rmdir of its directory, gives a waiting manifest up', { timeout }, async (t) => {
+  const { tree, cp, app, bytes, bring, tag, rm, rmdir, mkdir } = await withoutBlobs(t);
+  await cp(bytes, `${app}/v1/manifest.json`);
+  await rm(`${app}/@uploads/${waitingName}`);
+  assert.deepEqual(await tree.list(`${app}/@uploads`), []);
+  await rmdir(`${app}/v1`);
+  await mkdir(`${app}/v1`);
+  await cp(bytes, `${app}/v1/manifest.json`);
+  await rmdir(`${app}/v1`);
+  await assert.rejects(tree.inode(`${app}/v1`), { code: 'not-found' });
+  await bring();
+  assert.equal(tag(), undefined);
+});
+
+test('W22 a waiting manifest outlives the process, and so do its blobs', { timeout }, async (t) => {
+  const { cp, app, bytes, tag, image, open, fileSystem, registry, stranger } = await withoutBlobs(t);
+  await assert.rejects(cp(bytes, `${app}/v1/manifest.json`, stranger), { code: 'invalid' });
+  await fileSystem.close();
+  const again = open();
+  assert.ok(isWritable(again));
+  t.after(() => again.close());
+  const tree = walk(again);
+  const uploads = `${registry.host}/new/@uploads`;
+  await verbs(again, tree).mkdir(`${registry.host}/new`);
+  for (let tries = 0; tries < 200 && !(await tree.list(uploads)).includes(waitingName); tries += 1)
+    await new Promise((wake) => setTimeout(wake, 20));
+  for (const { descriptor, bytes: blob } of image.blobs) {
+    assert.equal(tag(), undefined);
+    await verbs(again, tree).cp(blob, `${uploads}/${descriptor.digest}`);
+  }
+  assert.equal(tag(), image.descriptor.digest);
+  assert.equal(await tree.text(`${registry.host}/new/v1/digest`), `${image.descriptor.digest}\n`);
+});
+
+test('W23 a manifest that is refused at last stays, and is tried again', { timeout }, async (t) => {
+  const { cp, app, bytes, bring, tag, image, registry, tree } = await withoutBlobs(t, { retryAfterMs: [50] });
+  await cp(bytes, `${app}/v1/manifest.json`);
+  registry.fault({ match: { method: 'PUT', path: /manifests/ }, fault: { kind: 'status', status: 503 } });
+  await assert.rejects(bring(), { code: 'unavailable' });
+  assert.ok((await tree.list(`${app}/@uploads`)).includes(waitingName));
+  registry.clearFaults();
+  for (let tries = 0; tries < 200 && tag() === undefined; tries += 1)
+    await new Promise((wake) => setTimeout(wake, 20));
+  assert.equal(tag(), image.descriptor.digest);
+});
+
+test(
+  'W24 of two programs that make one tag, the second replaces it only with --allow-overwrite',
+  { timeout },
+  async (t) => {
+    for (const allowOverwrite of [false, true]) {
+      const { cp, mkdir, base, tree, registry, content, image } = await setUp(t, {
+        rules: { allowOverwrite },
+      });
+      const next = await sampleImage({ seed: 2 });
+      registry.addImage(repository, next, 'other');
+      await mkdir(`${base}/v2`);
+      registry.tag(repository, 'v2', image.descriptor.digest);
+      const write = async () =>
+        cp(await tree.read(`${base}/other/manifest.json`), `${base}/v2/manifest.json`);
+      if (allowOverwrite) await write();
+      else await assert.rejects(write(), { code: 'forbidden' });
+      assert.equal(content()?.tags.get('v2'), (allowOverwrite ? next : image).descriptor.digest);
+    }
+  },
+);
+
+test('W25 a session takes its content in parts, and its digest commits it', { timeout }, async (t) => {
+  const { cp, mkdir, rmdir, base, tree, content, fileSystem, registry } = await setUp(t);
+  const session = `${base}/@uploads/s`;
+  await mkdir(session);
+  assert.deepEqual(await tree.list(session), ['data', 'uuid', 'started_at', 'offset', 'digest']);
+  assert.ok([...registry.uploads.keys()].includes((await tree.text(`${session}/uuid`)).trim()));
+  assert.match(await tree.text(`${session}/started_at`), /^\d{4}-\d\d-\d\dT/);
+  for (const part of ['one ', 'two ', 'three']) {
+    const { handle } = await fileSystem.open(
+      tree.caller,
+      await tree.inode(`${session}/data`),
+      constants.O_WRONLY | constants.O_APPEND,
     );
-    await other.rmdir(`${other.root}/new/v1`);
-    await assert.rejects(other.tree.inode(`${other.root}/new/v1`), { code: 'not-found' });
+    await fileSystem.write(tree.caller, handle, Buffer.from(part), 0);
+    await fileSystem.flush(tree.caller, handle);
+    await fileSystem.release(handle);
+  }
+  const bytes = Buffer.from('one two three');
+  assert.ok(!content()?.blobs.has(digestOf(bytes)));
+  await assert.rejects(cp(digestOf(Buffer.from('x')), `${session}/digest`), { code: 'digest-mismatch' });
+  await assert.rejects(cp('sha256:no', `${session}/digest`), { code: 'invalid' });
+  await cp(`${digestOf(bytes)}\n`, `${session}/digest`);
+  assert.ok(content()?.blobs.has(digestOf(bytes)));
+  assert.equal(await tree.text(`${session}/digest`), `${digestOf(bytes)}\n`);
+  assert.equal(await tree.text(`${session}/offset`), `${bytes.length}\n`);
+  await assert.rejects(cp(digestOf(bytes), `${session}/digest`), { code: 'immutable' });
+  await rmdir(session);
+  assert.ok(content()?.blobs.has(digestOf(bytes)));
+  await mkdir(session);
+  await rmdir(session);
+  assert.equal(registry.uploads.size, 0);
+});
+
+test('W26 a session goes on after a restart', { timeout }, async (t) => {
+  const { mkdir, base, root, tree, cp, fileSystem, open, content } = await setUp(t);
+  await mkdir(`${base}/@uploads/s`);
+  await cp('first ', `${base}/@uploads/s/data`);
+  await fileSystem.close();
+  const again = open();
+  assert.ok(isWritable(again));
+  t.after(() => again.close());
+  const next = walk(again);
+  const session = `${root}/${repository}/@uploads/s`;
+  for (let tries = 0; tries < 200 && !(await next.list(`${base}/@uploads`)).includes('s'); tries += 1)
+    await new Promise((wake) => setTimeout(wake, 20));
+  assert.equal(await next.text(`${session}/data`), 'first ');
+  const { handle } = await again.open(
+    tree.caller,
+    await next.inode(`${session}/data`),
+    constants.O_WRONLY | constants.O_APPEND,
+  );
+  await again.write(tree.caller, handle, Buffer.from('second'), 6);
+  await again.release(handle);
+  const digest = digestOf(Buffer.from('first second'));
+  await verbs(again, next).cp(digest, `${session}/digest`);
+  assert.ok(content()?.blobs.has(digest));
+});
+
+test('W27 what is appended to an unfinished upload goes to its end', { timeout }, async (t) => {
+  const { openNew, fileSystem, tree, base, content } = await setUp(t);
+  const first = await openNew(`${base}/@uploads/log`);
+  const inode = await tree.inode(`${base}/@uploads/log`);
+  const second = (await fileSystem.open(tree.caller, inode, constants.O_WRONLY | constants.O_APPEND)).handle;
+  await fileSystem.write(tree.caller, first, Buffer.from('aaa'), 0);
+  await fileSystem.write(tree.caller, second, Buffer.from('bbb'), 0);
+  await fileSystem.flush(tree.caller, first);
+  for (const handle of [first, second]) await fileSystem.release(handle);
+  assert.ok(content()?.blobs.has(digestOf(Buffer.from('aaabbb'))));
+  await assert.rejects(
+    async () =>
+      fileSystem.open(
+        tree.caller,
+        await tree.inode(`${base}/@uploads/log`),
+        constants.O_WRONLY | constants.O_APPEND,
+      ),
+    { code: 'immutable' },
+  );
+});
+
+test(
+  'W28 a committed upload that is emptied begins anew; other changes are EPERM',
+  { timeout },
+  async (t) => {
+    const { cp, base, content, tree, fileSystem } = await setUp(t);
+    const path = `${base}/@uploads/a`;
+    for (const text of ['first', 'first', 'second']) {
+      await cp(text, path);
+      assert.equal(await tree.xattr(path, 'user.oci.digest'), digestOf(Buffer.from(text)));
+      assert.equal(await tree.text(path), text);
+    }
+    assert.ok(content()?.blobs.has(digestOf(Buffer.from('first'))));
+    const { handle } = await fileSystem.open(tree.caller, await tree.inode(path), constants.O_WRONLY);
+    await assert.rejects(fileSystem.write(tree.caller, handle, Buffer.from('x'), 2), { code: 'immutable' });
+    await fileSystem.flush(tree.caller, handle);
+    await fileSystem.release(handle);
+    assert.equal(await tree.text(path), 'second');
   },
 );
 
@@ -385,7 +598,6 @@ test('W17 everywhere else a change is EPERM', { timeout }, async (t) => {
     );
   await assert.rejects(mkdir(`${base}/v1/dir`), { code: 'immutable' });
   await assert.rejects(rm(`${base}/v1/config.json`), { code: 'immutable' });
-  await assert.rejects(mkdir(`${base}/@uploads/dir`), { code: 'immutable' });
   await assert.rejects(
     fileSystem.setattr(tree.caller, await tree.inode(`${base}/v1/digest`), { size: 0 }, undefined),
     { code: 'immutable' },
