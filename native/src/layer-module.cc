@@ -185,12 +185,12 @@ struct SpanHandle {
 
 class SpanTask final : public Task {
  public:
-  SpanTask(SpanHandle* handle, Bytes input, Bytes output, const uint8_t* sha256, uint32_t crc)
-      : handle_(handle), input_(input), output_(output), crc_(crc) {
+  SpanTask(SpanHandle* handle, Bytes input, Bytes output, const uint8_t* sha256, uint32_t crc, SpanCheck check)
+      : handle_(handle), input_(input), output_(output), crc_(crc), check_(check) {
     memcpy(sha256_, sha256, sizeof sha256_);
   }
   void run() override {
-    result_ = handle_->reader->read(input_.data, input_.length, output_.data, output_.length, sha256_, crc_);
+    result_ = handle_->reader->read(input_.data, input_.length, output_.data, output_.length, sha256_, crc_, check_);
   }
   napi_value result(napi_env env) override {
     handle_->busy = false;
@@ -203,6 +203,7 @@ class SpanTask final : public Task {
   Bytes output_;
   uint8_t sha256_[32];
   uint32_t crc_;
+  SpanCheck check_;
   SpanResult result_ = SpanResult::ok;
 };
 
@@ -308,19 +309,24 @@ napi_value openSpans(napi_env env, napi_callback_info info) {
   return wrapHandle(env, std::make_unique<SpanHandle>(std::move(reader)));
 }
 
-// nextSpan(handle, input, output, sha256, crc) -> Promise<SpanResult>
+// nextSpan(handle, input, output, sha256, crc, check) -> Promise<SpanResult>
 napi_value nextSpan(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
   SpanHandle* handle = args.external<SpanHandle>(0);
   const Bytes input = args.bytes(1), output = args.bytes(2), sha256 = args.bytes(3);
-  const double crc = args.number(4);
+  const double crc = args.number(4), check = args.number(5);
   if (!args.ok() || !claim(env, handle)) return nullptr;
   if (sha256.length != 32) {
     napi_throw_range_error(env, nullptr, "a sha256 has 32 bytes");
     return nullptr;
   }
+  if (check != 0 && check != 1 && check != 2) {
+    napi_throw_range_error(env, nullptr, "no such check");
+    return nullptr;
+  }
   handle->busy = true;
-  auto task = std::make_unique<SpanTask>(handle, input, output, sha256.data, static_cast<uint32_t>(crc));
+  auto task = std::make_unique<SpanTask>(handle, input, output, sha256.data, static_cast<uint32_t>(crc),
+                                         static_cast<SpanCheck>(check));
   for (const size_t index : {0, 1, 2}) task->hold(env, args.value(index));
   return Task::start(env, std::move(task), "imgfs:span");
 }

@@ -17,6 +17,16 @@ enum class SpanResult : uint32_t {
   wrongIndex,
 };
 
+// By what a span is known to be right.
+enum class SpanCheck : uint32_t {
+  // sha256 of what goes in, CRC-32 of what comes out.
+  both,
+  // sha256 of what goes in: an index that says nothing about what comes out (SOCI).
+  input,
+  // sha256 of what comes out, from a byte on that `crc` tells: chunks of eStargz and zstd:chunked.
+  output,
+};
+
 class SpanReader {
  public:
   // `window` is raw deflate; inflated it has `windowLength` bytes, 0: no window is needed.
@@ -28,7 +38,7 @@ class SpanReader {
 
   // Decode the next span: its bytes of the blob, room for exactly what it yields, and what both must be.
   SpanResult read(const uint8_t* input, size_t inputLength, uint8_t* output, size_t outputLength,
-                  const uint8_t sha256[32], uint32_t crc);
+                  const uint8_t sha256[32], uint32_t crc, SpanCheck check = SpanCheck::both);
 
  private:
   bool begin(const uint8_t*& input, size_t& inputLength);

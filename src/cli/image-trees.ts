@@ -1,14 +1,14 @@
 /** Root file systems of images, for verbs that work on indexes alone. */
-import type { BlobSource } from '../content/content.js';
 import type { Image } from '../image/image.js';
+import { LayerSources } from '../image/layer-sources.js';
+import type { LayerSource } from '../layer/layer-source.js';
 import { OpenTrees, type LoadedTree } from '../vfs/inside/open-trees.js';
 import type { Arguments, CommandContext } from './command.js';
 import { openLayers, withImages } from './runtime.js';
 
 /** Where the layers of an image come from, the lowest first. */
-export async function imageLayers(image: Image, signal: AbortSignal): Promise<readonly BlobSource[]> {
-  const { manifest } = await image.chosen({ signal });
-  return (manifest.kind === 'image' ? manifest.layers : manifest.blobs).map((layer) => image.source(layer));
+export async function imageLayers(image: Image, signal: AbortSignal): Promise<readonly LayerSource[]> {
+  return new LayerSources().all(image, await image.chosen({ signal }));
 }
 
 /** Run `work` on the trees of images; layers without an index are gone through first. */

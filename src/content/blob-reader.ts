@@ -177,7 +177,7 @@ export class DiskBlobReader implements BlobReader {
     await this.#replacing;
   }
 
-  async fill(range: ByteRange, options?: CallOptions): Promise<void> {
+  async fill(range: ByteRange, options?: ReadOptions): Promise<void> {
     const start = Math.max(0, range.start);
     const end = Math.min(range.end, this.size);
     if (this.#closed) throw this.#badCall();
@@ -188,10 +188,11 @@ export class DiskBlobReader implements BlobReader {
         await blob.fill(start, end, this.#fillDemand(start, end, options));
       else {
         // A driver that reads what is there by itself: it asks as a reader does.
-        this.#goOn(blob, start, end);
+        const isExact = options?.exact === true;
+        if (!isExact) this.#goOn(blob, start, end);
         const demand = this.#demand(options);
         // One window for all that is missing, so that a jump costs no more than what was asked for.
-        const windowBytes = (at: number): number => Math.max(demand.windowBytes(at), end - at);
+        const windowBytes = (at: number): number => Math.max(isExact ? 0 : demand.windowBytes(at), end - at);
         await blob.fill(start, end, { ...demand, windowBytes });
       }
     });

@@ -65,7 +65,7 @@ export interface BlobReader {
     options?: ReadOptions,
   ): Promise<number>;
   /** Make `range` present on disk without reading it. @throws as `read`; `cache-full` when it cannot be kept. */
-  fill(range: ByteRange, options?: CallOptions): Promise<void>;
+  fill(range: ByteRange, options?: ReadOptions): Promise<void>;
   /** Undefined while nothing is on disk, or when the cache reads through. */
   backing(): Backing | undefined;
   /** How much of the blob is on disk now. */

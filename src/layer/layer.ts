@@ -26,11 +26,18 @@ export interface LayerBacking {
 }
 
 /**
- * One layer. An entry is known by its row in `table`, which stays the same for this blob whatever happens to its
- * index, so `(digest, row)` names it in any image.
+ * One layer. An entry is known by its row in `table`, which stays the same whatever happens to its index, so
+ * `(identity, row)` names it in any image.
  */
 export interface Layer {
   readonly descriptor: Descriptor;
+  /**
+   * What the rows are of: the layer's digest, or, while an index is in use that came with an image, that and what binds
+   * the index. Final once the layer is ready.
+   */
+  readonly identity: string;
+  /** Names and bytes are covered by a digest that the manifest binds. */
+  readonly isVerified: boolean;
   /** Entries in archive order; grows while indexing. Trust it only once `whenReady` resolved (or when deferred). */
   readonly table: EntryTable;
   /** Undefined until the first bytes were seen. */
@@ -47,6 +54,11 @@ export interface Layer {
   whenReady(options?: CallOptions): Promise<void>;
   /** Resolves when more is known than now, or at once when the layer is ready. @throws as `whenReady`. */
   whenChanged(options?: CallOptions): Promise<void>;
+  /**
+   * Resolves when an index of our own is there, and with it `decodedSize`: a layer may be ready before that by an index
+   * that came with its image. @throws as `whenReady`.
+   */
+  whenIndexed(options?: CallOptions): Promise<void>;
   /**
    * Read the decoded archive: fills `buffer` from `position`; the number is short only at its end. Waits for the index,
    * or, when deferred, for the bytes only. @throws as `whenReady`.

@@ -19,6 +19,14 @@ export class LentLayer implements Layer {
     return this.layer.descriptor;
   }
 
+  get identity(): string {
+    return this.layer.identity;
+  }
+
+  get isVerified(): boolean {
+    return this.layer.isVerified;
+  }
+
   get table(): EntryTable {
     return this.layer.table;
   }
@@ -45,6 +53,10 @@ export class LentLayer implements Layer {
 
   whenChanged(options?: CallOptions): Promise<void> {
     return this.layer.whenChanged(options);
+  }
+
+  whenIndexed(options?: CallOptions): Promise<void> {
+    return this.layer.whenIndexed(options);
   }
 
   readDecoded(buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {

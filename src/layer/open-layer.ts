@@ -86,6 +86,14 @@ export class OpenLayer implements Layer {
     return this.parts.source.descriptor;
   }
 
+  get identity(): string {
+    return this.descriptor.digest;
+  }
+
+  get isVerified(): boolean {
+    return this.state === 'ready';
+  }
+
   get format(): LayerFormat | undefined {
     return this.facts?.format ?? this.passFormat;
   }
@@ -109,6 +117,10 @@ export class OpenLayer implements Layer {
 
   async whenChanged(options?: CallOptions): Promise<void> {
     if (!this.checkReady()) await this.waiters.wait(options?.signal);
+  }
+
+  whenIndexed(options?: CallOptions): Promise<void> {
+    return this.whenReady(options);
   }
 
   async readDecoded(buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {

@@ -36,6 +36,7 @@ async function build(args: Arguments, context: CommandContext): Promise<void> {
     progress.done();
     for (const layer of tree?.layers ?? []) {
       const { digest } = layer.descriptor;
+      await layer.whenIndexed({ signal: context.signal });
       const facts = { entries: layer.table.count, format: layer.format, decodedSize: layer.decodedSize };
       if (out.json) out.document({ digest, ...facts });
       else out.line(`${digest}  ${facts.entries} entries, ${formatBytes(facts.decodedSize ?? 0)} decoded`);

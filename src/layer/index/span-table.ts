@@ -8,7 +8,6 @@
  *     8 f64 inEnd    one behind the last                        40 sha256 of the blob's bytes [in, inEnd)
  *    16 f64 out      first decoded byte                         72 u32 bytes of window
  *    24 f64 outEnd   one behind the last                        76 u32 bytes of it as stored
- *    32 u8 kind, 33 u8 bits
  */
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { littleEndian } from '../tar/entry-record.js';
@@ -23,6 +22,15 @@ export const spanRecordBytes = 80;
 export const startKinds = ['fresh', 'block', 'inside'] as const;
 export type StartKind = (typeof startKinds)[number];
 
+/**
+ * By what a span is known to be right. `both`: sha256 of the blob's bytes `[in, inEnd)`, CRC-32 of what they decode to.
+ * `input`: the sha256 alone, of an index that says nothing about decoded bytes (SOCI). `output`: sha256 of the decoded
+ * bytes, which begin `skip` bytes behind what decoding at `in` gives first (eStargz, zstd:chunked); without any bytes
+ * of the blob the span is all zeros. The places are those of `SpanCheck` in native/src/span-reader.h.
+ */
+export const spanChecks = ['both', 'input', 'output'] as const;
+export type SpanCheck = (typeof spanChecks)[number];
+
 export interface Span {
   readonly index: number;
   /** Bytes `[in, inEnd)` of the blob. With `bits` > 0 the first byte is shared with the span before. */
@@ -34,7 +42,11 @@ export interface Span {
   readonly kind: StartKind;
   /** High bits of the first byte that belong to the span: 0 to 7; 0 means whole bytes. */
   readonly bits: number;
+  readonly check: SpanCheck;
+  /** Of the decoded bytes; 0 unless `check` is `both`. */
   readonly crc: number;
+  /** Decoded bytes that lie between `in` and the span; 0 unless `check` is `output`. */
+  readonly skip: number;
   readonly sha256: Uint8Array;
   /** Bytes of dictionary for the decoder; 0: none. */
   readonly windowLength: number;
@@ -43,7 +55,11 @@ export interface Span {
   readonly windowStored: number;
 }
 
-export interface SpanInput extends Omit<Span, 'index' | 'windowOffset'> {}
+export interface SpanInput extends Omit<Span, 'index' | 'windowOffset' | 'check' | 'skip'> {
+  /** Default `both`. */
+  readonly check?: SpanCheck;
+  readonly skip?: number;
+}
 
 /** Encode spans that do not come from the addon. */
 export function encodeSpan(span: SpanInput): Uint8Array {
@@ -54,7 +70,9 @@ export function encodeSpan(span: SpanInput): Uint8Array {
   );
   bytes[32] = startKinds.indexOf(span.kind);
   bytes[33] = span.bits;
-  view.setUint32(36, span.crc, littleEndian);
+  const check = span.check ?? 'both';
+  bytes[34] = spanChecks.indexOf(check);
+  view.setUint32(36, check === 'output' ? (span.skip ?? 0) : span.crc, littleEndian);
   bytes.set(span.sha256, 40);
   view.setUint32(72, span.windowLength, littleEndian);
   view.setUint32(76, span.windowStored, littleEndian);
@@ -77,7 +95,7 @@ export class SpanTable {
 
   /** Length of the decoded archive as far as it is covered. */
   get outEnd(): number {
-    return this.count === 0 ? 0 : this.get(this.count - 1).outEnd;
+    return this.count === 0 ? 0 : this.view(this.count - 1).getFloat64(24, littleEndian);
   }
 
   /** Bytes of all windows, as stored. */
@@ -93,22 +111,15 @@ export class SpanTable {
   /** Take records. @throws ImgfsError `invalid-content` when they do not follow each other. */
   append(records: Uint8Array): void {
     if (records.length % spanRecordBytes !== 0) throw damaged();
+    let before = this.outEnd;
+    let windows = this.windowBytes;
+    const first = this.pool.append(records);
+    const view = this.pool.view(first, records.length);
     for (let at = 0; at < records.length; at += spanRecordBytes) {
-      const before = this.outEnd;
-      this.pool.append(records.subarray(at, at + spanRecordBytes));
-      this.windowOffsets.push(this.windowBytes + this.view(this.count - 1).getUint32(76, littleEndian));
-      const span = this.get(this.count - 1);
-      const ordered = span.out === before && span.outEnd >= span.out && span.inEnd >= span.in && span.in >= 0;
-      const starts = span.kind !== 'inside' || span.index > 0;
-      if (
-        !ordered ||
-        !starts ||
-        span.bits > 7 ||
-        span.windowLength > 32768 ||
-        !Number.isSafeInteger(span.outEnd)
-      ) {
-        throw damaged();
-      }
+      if (!isSound(view, at, before, first + at === 0)) throw damaged();
+      before = view.getFloat64(at + 24, littleEndian);
+      windows += view.getUint32(at + 76, littleEndian);
+      this.windowOffsets.push(windows);
     }
   }
 
@@ -116,6 +127,8 @@ export class SpanTable {
     const view = this.view(index);
     const start = index * spanRecordBytes;
     const windowOffset = this.windowOffsets[index] ?? 0;
+    const check = spanChecks[view.getUint8(34)] ?? 'both';
+    const crcOrSkip = view.getUint32(36, littleEndian);
     return {
       index,
       in: view.getFloat64(0, littleEndian),
@@ -124,7 +137,9 @@ export class SpanTable {
       outEnd: view.getFloat64(24, littleEndian),
       kind: startKinds[view.getUint8(32)] ?? 'inside',
       bits: view.getUint8(33),
-      crc: view.getUint32(36, littleEndian),
+      check,
+      crc: check === 'both' ? crcOrSkip : 0,
+      skip: check === 'output' ? crcOrSkip : 0,
       sha256: this.pool.all().slice(start + 40, start + 72),
       windowLength: view.getUint32(72, littleEndian),
       windowOffset,
@@ -157,6 +172,22 @@ export class SpanTable {
   private view(index: number): DataView {
     return this.pool.view(index * spanRecordBytes, spanRecordBytes);
   }
+}
+
+/** Whether the record at `at` follows one that ended at decoded byte `before`. */
+function isSound(view: DataView, at: number, before: number, isFirst: boolean): boolean {
+  const number = (offset: number): number => view.getFloat64(at + offset, littleEndian);
+  const [start, end, out, outEnd] = [number(0), number(8), number(16), number(24)];
+  return (
+    out === before &&
+    outEnd >= out &&
+    end >= start &&
+    start >= 0 &&
+    Number.isSafeInteger(outEnd) &&
+    (startKinds[view.getUint8(at + 32)] !== 'inside' || !isFirst) &&
+    view.getUint8(at + 33) <= 7 &&
+    view.getUint32(at + 72, littleEndian) <= 32768
+  );
 }
 
 function damaged(): ImgfsError {

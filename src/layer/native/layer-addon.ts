@@ -70,7 +70,8 @@ export interface LayerAddon {
   ): SpansHandle;
   /**
    * Decode the next span: `input` is all its bytes of the blob, `output` has room for exactly what it yields. The
-   * promise gives a place in `spanResults`.
+   * promise gives a place in `spanResults`. `check` is a place in `spanChecks`; with `output`, `crc` is the number of
+   * decoded bytes that are not part of what `sha256` is of.
    */
   nextSpan(
     handle: SpansHandle,
@@ -78,6 +79,7 @@ export interface LayerAddon {
     output: Uint8Array,
     sha256: Uint8Array,
     crc: number,
+    check: number,
   ): Promise<number>;
   hasZstd(): boolean;
 }

@@ -2,16 +2,16 @@
  * The decoded archive of one layer on disk, in a sparse file, span by span: `<cache>/decoded/<alg>-<hex>.tar`, and
  * beside it `….map`, one byte for each span: 1 when it was written.
  *
- * The map is only a hint. A span from an earlier run (or from another process) is believed after its CRC matched, so
+ * The map is only a hint. A span from an earlier run (or from another process) is believed after its checksum matched, so
  * that torn writes, flipped bits and other processes at work do no harm.
  */
 import { constants } from 'node:fs';
 import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
 import { createLogger } from '../../observe/log.js';
 import { digestAlgorithm, digestHex, type Digest } from '../../oci/digest.js';
 import type { Span } from '../index/span-table.js';
+import { isRightOutput } from './span-bytes.js';
 
 const log = createLogger('layer');
 
@@ -25,6 +25,8 @@ const state = { absent: 0, unchecked: 1, present: 2 } as const;
 export interface DecodedFileOptions {
   /** Told of every span written: its length in bytes. */
   readonly onGrow?: (bytes: number) => void;
+  /** Behind the layer's name: spans of an index that is not our own lie elsewhere. */
+  readonly suffix?: string;
 }
 
 export class DecodedFile {
@@ -43,7 +45,7 @@ export class DecodedFile {
   /** Open or make the files of `digest` in `folder`. */
   static async open(folder: string, digest: Digest, options: DecodedFileOptions = {}): Promise<DecodedFile> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const path = join(folder, layerKey(digest));
+    const path = join(folder, `${layerKey(digest)}${options.suffix ?? ''}`);
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
     const data = await open(`${path}.tar`, flags, 0o600);
     try {
@@ -64,8 +66,8 @@ export class DecodedFile {
   }
 
   /** Remove the files of `digest`. Readers that have them open keep what they have. */
-  static async remove(folder: string, digest: Digest): Promise<void> {
-    const path = join(folder, layerKey(digest));
+  static async remove(folder: string, digest: Digest, suffix = ''): Promise<void> {
+    const path = join(folder, `${layerKey(digest)}${suffix}`);
     await rm(`${path}.map`, { force: true });
     await rm(`${path}.tar`, { force: true });
   }
@@ -85,7 +87,7 @@ export class DecodedFile {
     const known = this.states[span.index] ?? state.absent;
     if (known !== state.unchecked) return known === state.present;
     const bytes = Buffer.allocUnsafe(span.outEnd - span.out);
-    const right = (await this.readAt(bytes, span.out)) === bytes.length && crc32(bytes) === span.crc;
+    const right = (await this.readAt(bytes, span.out)) === bytes.length && (await isRightOutput(span, bytes));
     this.setState(span.index, right ? state.present : state.absent);
     return right;
   }

@@ -7,6 +7,7 @@ import { createLogger } from '../../observe/log.js';
 import { counter } from '../../observe/metrics.js';
 import type { ByteRange, CallOptions } from '../../store/store.js';
 import type { Span } from '../index/span-table.js';
+import { untilAborted } from '../until-aborted.js';
 import type { DecodedFile } from './decoded-file.js';
 import { ReadPattern } from './read-pattern.js';
 import { SpanRuns, type SpanRunsParts } from './span-runs.js';
@@ -121,7 +122,7 @@ export class LayerData {
     const { in: start } = spans.get(this.runs.startOf(missing));
     const end = Math.min(spans.get(last).inEnd, start + maxJoinedBytes);
     // What stands in the way of this shows again, and is told, when the spans are read.
-    await blob.fill({ start, end }, options).catch(() => undefined);
+    await blob.fill({ start, end }, { ...options, exact: !this.pattern.isSequential }).catch(() => undefined);
     options?.signal?.throwIfAborted();
   }
 
@@ -146,11 +147,11 @@ export class LayerData {
     const shelved = this.shelf.get(span.index);
     if (shelved !== undefined) return shelved;
     const under = this.loading.get(span.index);
-    if (under !== undefined) return abortable(under, options?.signal);
+    if (under !== undefined) return untilAborted(under, options?.signal);
     const made = this.checkOrLoad(span);
     this.loading.set(span.index, made);
     made.finally(() => this.loading.delete(span.index)).catch(() => undefined);
-    return abortable(made, options?.signal);
+    return untilAborted(made, options?.signal);
   }
 
   private async checkOrLoad(span: Span): Promise<Uint8Array | undefined> {
@@ -178,15 +179,4 @@ export class LayerData {
     if (decoded?.isPresent(span.index) === true) return;
     if ((await decoded?.write(span, bytes)) !== true) this.shelf.set(span.index, bytes);
   }
-}
-
-/** The promise, or the abort, whichever is first: work that others wait for as well goes on. */
-async function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  signal.throwIfAborted();
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => reject(new ImgfsError('interrupted', 'read layer: interrupted'));
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

@@ -1,4 +1,6 @@
 /** What decoding a span takes and gives, and how it goes wrong. */
+import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Span } from '../index/span-table.js';
 
@@ -38,4 +40,19 @@ export function blobMismatch(span: Span): ImgfsError {
       hint: 'the store served other bytes than before, or the cached copy is damaged; it is fetched anew',
     },
   );
+}
+
+/** Longest piece that is hashed in one turn: 3 ms without the processor's SHA instructions. */
+const hashBytes = 1 << 20;
+
+/** True when `bytes` are the decoded bytes of the span. A span that says nothing about them can never be known. */
+export async function isRightOutput(span: Span, bytes: Uint8Array): Promise<boolean> {
+  if (span.check === 'both') return crc32(bytes) === span.crc;
+  if (span.check === 'input') return false;
+  const hash = createHash('sha256');
+  for (let at = 0; at < bytes.length; at += hashBytes) {
+    if (at > 0) await new Promise((resolve) => void setImmediate(resolve));
+    hash.update(bytes.subarray(at, at + hashBytes));
+  }
+  return hash.digest().equals(span.sha256);
 }

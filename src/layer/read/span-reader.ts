@@ -1,7 +1,7 @@
 /** Decodes spans: natively where the addon is there, with Node's own zlib otherwise. Both check what goes in and out. */
 import { promisify } from 'node:util';
 import { inflateRaw } from 'node:zlib';
-import { startKinds, type Span } from '../index/span-table.js';
+import { spanChecks, startKinds, type Span } from '../index/span-table.js';
 import {
   layerAddon,
   layerFormats,
@@ -10,6 +10,7 @@ import {
   type SpansHandle,
 } from '../native/layer-addon.js';
 import type { LayerAddon } from '../native/layer-addon.js';
+import { ChunkReader } from './chunk-reader.js';
 import { NodeSpanReader } from './node-span-reader.js';
 import { blobMismatch, indexMismatch, type SpanBytes, type SpanReader } from './span-bytes.js';
 
@@ -26,7 +27,10 @@ class NativeSpanReader implements SpanReader {
   }
 
   async next({ span, input }: SpanBytes, output: Uint8Array): Promise<void> {
-    const result = spanResults[await this.addon.nextSpan(this.handle, input, output, span.sha256, span.crc)];
+    const check = spanChecks.indexOf(span.check);
+    const { handle } = this;
+    const result =
+      spanResults[await this.addon.nextSpan(handle, input, output, span.sha256, span.crc, check)];
     if (result === 'wrongInput') throw blobMismatch(span);
     if (result !== 'ok') throw indexMismatch(span);
   }
@@ -41,6 +45,7 @@ export async function openSpanReader(
   start: Span,
   window: Uint8Array,
 ): Promise<SpanReader> {
+  if (start.check === 'output') return new ChunkReader(format);
   const addon = layerAddon();
   if (addon !== undefined && (format !== 'zstd' || addon.hasZstd())) {
     return new NativeSpanReader(addon, format, start, window);

@@ -23,7 +23,15 @@ export class DecodedLayerFile implements FileNode {
 
   /** The size is known once the layer was gone through: it is waited for. */
   stat(options: CallOptions): MaybePromise<NodeStat> {
-    return this.#view.with(options, ({ layers }) => fileStat(sizeOf(layers[0]?.decodedSize), this.#mtimeNs));
+    const known = this.#view.peek()?.layers[0]?.decodedSize;
+    return known === undefined ? this.#statWhenIndexed(options) : fileStat(known, this.#mtimeNs);
+  }
+
+  async #statWhenIndexed(options: CallOptions): Promise<NodeStat> {
+    const { layers } = await this.#view.load(options);
+    // An index that came with the image does not tell how long the archive is.
+    await layers[0]?.whenIndexed(options);
+    return fileStat(sizeOf(layers[0]?.decodedSize), this.#mtimeNs);
   }
 
   xattrs(): NodeXattrs {
@@ -36,6 +44,12 @@ export class DecodedLayerFile implements FileNode {
 
   async open(options: CallOptions): Promise<OpenFile> {
     const layer = await this.#view.openLayer(0, options);
+    try {
+      await layer.whenIndexed(options);
+    } catch (error) {
+      await layer.close();
+      throw error;
+    }
     const extent = { start: 0, size: sizeOf(layer.decodedSize) };
     return openLayerFile(layer, undefined, extent, (buffer, position, call) =>
       layer.readDecoded(buffer, position, call),

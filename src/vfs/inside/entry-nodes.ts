@@ -1,4 +1,5 @@
 /** Entries of layers as nodes: what `rootfs/` and `layers/N/` are made of. */
+import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { CallOptions } from '../../store/store.js';
 import { nameToText, type Name } from '../name.js';
 import type {
@@ -76,9 +77,8 @@ function xattrsOf(view: TreeView, loaded: LoadedTree, node: number): NodeXattrs 
   readers.set('user.imgfs.layer', () => String(view.firstLayer + entry.layer));
   if (loaded.merged.kind(node) !== 'file') return readers;
   readers.set('user.imgfs.cached', () => cachedPercent(loaded, node));
-  readers.set('user.imgfs.verified', () =>
-    loaded.layers[entry.layer]?.progress().state === 'indexing' ? 'no' : 'yes',
-  );
+  readers.set('user.imgfs.index', () => loaded.layers[entry.layer]?.origin);
+  readers.set('user.imgfs.verified', () => (loaded.layers[entry.layer]?.isVerified === true ? 'yes' : 'no'));
   return readers;
 }
 
@@ -125,6 +125,14 @@ class EntryFile extends ContentNode implements FileNode {
     const { layer: position, row } = loaded.merged.entryOf(this.node) ?? { layer: 0, row: 0 };
     const layer = await this.view.openLayer(position, options);
     const { table } = layer;
+    const { layers } = this.view.parts.trees;
+    const wanted = layers.canonicalRows(loaded.layers[position]?.identity ?? layer.identity);
+    if (layers.canonicalRows(layer.identity) !== wanted) {
+      await layer.close();
+      throw new ImgfsError('stale', 'the layer is shown by another index now', {
+        hint: 'look the path up again',
+      });
+    }
     const blob =
       layer.format === 'plain'
         ? await this.view.parts.content.open(this.view.source(position), options)
@@ -200,8 +208,10 @@ export function nodeFor(view: TreeView, loaded: LoadedTree, node: number): VfsNo
   const kind = merged.kind(node);
   if (kind === 'directory') return new EntryDirectory(view, node);
   const entry = merged.entryOf(node);
-  const digest = loaded.layers[entry?.layer ?? 0]?.descriptor.digest ?? '';
-  const identity = `entry ${digest} ${entry?.row ?? 0}`;
+  // The layer's digest, and while it is shown by an index of its image, what binds that: another image may hold the
+  // same layer with an index that says something else.
+  const rows = loaded.layers[entry?.layer ?? 0]?.identity ?? '';
+  const identity = `entry ${rows} ${entry?.row ?? 0}`;
   if (kind === 'file') return new EntryFile(view, node, kind, identity);
   if (kind !== 'symlink') return new ContentNode(view, node, kind, identity);
   // A rewritten target depends on where the link stands.

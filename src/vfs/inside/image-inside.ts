@@ -1,6 +1,7 @@
 /** Adds the inside of images to image directories: `rootfs/`, and in `layers/` the tree and the archive of each. */
 import type { ContentCache } from '../../content/content.js';
 import { isImageConfig, type ChosenManifest, type Image } from '../../image/image.js';
+import { LayerSources } from '../../image/layer-sources.js';
 import type { LayerStore } from '../../layer/layer-store.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { isTreeLayer, layerSuffix } from '../../oci/media-type.js';
@@ -32,6 +33,7 @@ export class ImageInside implements ImageExtension {
   readonly #trees: OpenTrees;
   readonly #parts: ViewParts;
   readonly #mountTimeMs: number;
+  readonly #sources = new LayerSources();
 
   constructor(options: ImageInsideOptions) {
     this.#trees = new OpenTrees(options.layers);
@@ -76,7 +78,7 @@ export class ImageInside implements ImageExtension {
   #rootfs(image: Image, chosen: ChosenManifest): Found {
     const view = new TreeView(this.#parts, {
       key: `merged ${chosen.descriptor.digest}`,
-      sources: layersOf(chosen).map((layer) => image.source(layer)),
+      sources: this.#sources.all(image, chosen),
       alone: false,
     });
     return found(new TreeRootDirectory(view, this.#mtimeNs(image)), view.immutableMs);
@@ -86,11 +88,12 @@ export class ImageInside implements ImageExtension {
     const children: ListedChild[] = [];
     for (const [index, layer] of layersOf(chosen).entries()) {
       if (!isArchive(layer)) continue;
-      const view = this.#alone(image, layer, index);
+      const view = this.#alone(image, chosen, layer, index);
       children.push(...listed(String(index), this.#tree(image, view)));
       if (!hasArchive(layer)) continue;
       const archive = { name: nameFromText(`${index}.tar`), type: 'file' as const };
-      if (view.peek() !== undefined) children.push({ ...archive, found: this.#archive(image, view) });
+      if (view.peek()?.layers[0]?.decodedSize !== undefined)
+        children.push({ ...archive, found: this.#archive(image, view) });
       else if ((await this.#trees.layers.peek(layer.digest)) !== undefined) children.push(archive);
     }
     return children;
@@ -103,13 +106,14 @@ export class ImageInside implements ImageExtension {
     const layer = layersOf(chosen)[index];
     // An encrypted layer is there, and says why it cannot be read.
     if (layer === undefined || (!isArchive(layer) && !isEncrypted(layer))) return undefined;
-    const view = this.#alone(image, layer, index);
+    const view = this.#alone(image, chosen, layer, index);
     if (match[2] === undefined) return this.#tree(image, view);
     return hasArchive(layer) ? this.#archive(image, view) : undefined;
   }
 
-  #alone(image: Image, layer: Descriptor, index: number): TreeView {
-    const spec = { key: `alone ${layer.digest}`, sources: [image.source(layer)], alone: true };
+  #alone(image: Image, chosen: ChosenManifest, layer: Descriptor, index: number): TreeView {
+    const source = this.#sources.of(image, chosen, layer);
+    const spec = { key: `alone ${this.#trees.layers.sourceKey(source)}`, sources: [source], alone: true };
     return new TreeView(this.#parts, spec, index);
   }
 

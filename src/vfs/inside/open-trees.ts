@@ -2,10 +2,10 @@
  * Trees of layers, open while they are in use: each is made once, however many look at it, and the least recently
  * used are let go when they take too much memory.
  */
-import type { BlobSource } from '../../content/content.js';
 import { ImgfsError, isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import { untilAborted } from '../../image/single-flight.js';
 import type { Layer } from '../../layer/layer.js';
+import type { LayerSource } from '../../layer/layer-source.js';
 import type { LayerStore } from '../../layer/layer-store.js';
 import { layerTree, mergeLayers } from '../../layer/merge/merge-layers.js';
 import type { MergedTree } from '../../layer/merge/merged-tree.js';
@@ -16,6 +16,8 @@ import { refuseUnreadable } from './refuse-unreadable.js';
 export interface LoadedTree {
   readonly merged: MergedTree;
   readonly layers: readonly Layer[];
+  /** Names the rows of the layers: nodes of trees that differ in it have nothing to do with each other. */
+  readonly rows: string;
 }
 
 /**
@@ -54,7 +56,7 @@ export interface TreeSpec {
   /** Equal for equal trees. */
   readonly key: string;
   /** The lowest first. */
-  readonly sources: readonly BlobSource[];
+  readonly sources: readonly LayerSource[];
   /** One layer alone, with its whiteouts, instead of all merged. */
   readonly alone: boolean;
 }
@@ -64,10 +66,12 @@ export class OpenTrees {
   readonly #trees = new Map<string, OpenTree>();
   readonly #failures = new Map<string, Failure>();
   readonly #closing = new Set<Promise<unknown>>();
+  readonly #stopListening: () => void;
   #clock = 0;
 
   constructor(layers: LayerStore) {
     this.#layers = layers;
+    this.#stopListening = layers.onOutdated((identity) => this.#dropOutdated(identity));
   }
 
   get layers(): LayerStore {
@@ -107,6 +111,7 @@ export class OpenTrees {
 
   /** Stop everything, and close the layers. */
   async close(): Promise<void> {
+    this.#stopListening();
     for (const tree of this.#trees.values()) this.#drop(tree);
     await Promise.allSettled(this.#closing);
     await this.#layers.close();
@@ -156,11 +161,18 @@ export class OpenTrees {
       spec.alone && only !== undefined
         ? await layerTree(only, { signal })
         : await mergeLayers(layers, { signal });
-    return { merged, layers };
+    return { merged, layers, rows: layers.map((layer) => layer.identity).join(' ') };
+  }
+
+  /** Trees with a layer whose index was wrong are made anew by who looks next. */
+  #dropOutdated(identity: string): void {
+    for (const tree of this.#trees.values()) {
+      if (tree.loaded?.layers.some((layer) => layer.identity === identity) === true) this.#drop(tree);
+    }
   }
 
   async #ready(
-    sources: readonly BlobSource[],
+    sources: readonly LayerSource[],
     index: number,
     opened: (Promise<Layer> | undefined)[],
     signal: AbortSignal,
@@ -229,7 +241,7 @@ async function closeAll(opened: readonly (Promise<Layer> | undefined)[]): Promis
 }
 
 /** The error, with the layer that it is about. */
-function ofLayer(error: ImgfsError, source: BlobSource): ImgfsError {
+function ofLayer(error: ImgfsError, source: LayerSource): ImgfsError {
   const { digest } = source.descriptor;
   if (error.context.digest !== undefined) return error;
   const { hint } = error;

@@ -1,7 +1,8 @@
 /** One tree as it is shown: where its nodes get what they need. */
-import type { BlobSource, ContentCache } from '../../content/content.js';
+import type { ContentCache } from '../../content/content.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Layer } from '../../layer/layer.js';
+import type { LayerSource } from '../../layer/layer-source.js';
 import type { CallOptions } from '../../store/store.js';
 import type { Lifetimes } from '../lifetimes.js';
 import type { LoadedTree, OpenTrees, TreeSpec } from './open-trees.js';
@@ -19,6 +20,8 @@ export class TreeView {
   readonly spec: TreeSpec;
   /** Position of the lowest layer in its image. */
   readonly firstLayer: number;
+  /** `LoadedTree.rows` of the tree that nodes of this view are of. */
+  #rows: string | undefined;
 
   constructor(parts: ViewParts, spec: TreeSpec, firstLayer = 0) {
     this.parts = parts;
@@ -31,12 +34,27 @@ export class TreeView {
   }
 
   peek(): LoadedTree | undefined {
-    return this.parts.trees.peek(this.spec);
+    const loaded = this.parts.trees.peek(this.spec);
+    return loaded === undefined || this.#isMine(loaded) ? loaded : undefined;
   }
 
-  /** @throws ImgfsError as `OpenTrees.load`. */
-  load(options: CallOptions): Promise<LoadedTree> {
-    return this.parts.trees.load(this.spec, options);
+  /** @throws ImgfsError as `OpenTrees.load`; `stale` when the tree is no longer made of the entries it was made of. */
+  async load(options: CallOptions): Promise<LoadedTree> {
+    const loaded = await this.parts.trees.load(this.spec, options);
+    if (this.#isMine(loaded)) return loaded;
+    throw new ImgfsError('stale', 'the layers are shown by another index now', {
+      hint: 'look the path up again',
+    });
+  }
+
+  /** Nodes are numbers in one tree: in a tree of other rows they would be other files. */
+  #isMine({ rows }: LoadedTree): boolean {
+    if (this.#rows === rows) return true;
+    const { layers } = this.parts.trees;
+    if (this.#rows !== undefined && layers.canonicalRows(this.#rows) !== layers.canonicalRows(rows))
+      return false;
+    this.#rows = rows;
+    return true;
   }
 
   /** `use` on the tree: at once when it is in memory. */
@@ -45,7 +63,7 @@ export class TreeView {
     return loaded === undefined ? this.load(options).then(use) : use(loaded);
   }
 
-  source(layer: number): BlobSource {
+  source(layer: number): LayerSource {
     const source = this.spec.sources[layer];
     if (source === undefined) throw new ImgfsError('internal', 'an entry of no layer');
     return source;
