@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -249,6 +249,7 @@ test('flipped bits in the cached blob are found, and its bytes are fetched anew'
   const path = join(place.directory, 'blobs/sha256', source.descriptor.digest.slice(7));
   const bad = readFileSync(path);
   for (let at = 1000; at < bad.length; at += 300_000) bad[at] = (bad[at] ?? 0) ^ 4;
+  chmodSync(path, 0o600);
   writeFileSync(path, bad);
   rmSync(join(place.directory, 'decoded'), { recursive: true, force: true });
   assert.ok((await decodedOf(await place.open(source), 1 << 20)).equals(tar));
