@@ -9,6 +9,7 @@ import type { Section } from './section.js';
 const sections: Readonly<Record<string, () => Promise<Section>>> = {
   browse: async () => (await import('./browse.js')).browse,
   fuse: async () => (await import('./fuse.js')).fuse,
+  inside: async () => (await import('./inside.js')).inside,
 };
 
 function showRow(what: string, measured: string, figure: string, reached: string): void {
