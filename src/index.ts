@@ -73,3 +73,21 @@ export {
 export { RepositoryTags, type NameListOptions } from './image/library/repository-tags.js';
 export { TagReader, type NameSource } from './image/library/tag-reader.js';
 export { RelatedFinder, cosignTag, type RelatedDocument, type RelatedKind } from './image/referrers.js';
+export {
+  ImageCache,
+  type CacheCheck,
+  type ImageCacheOptions,
+  type LoadedImage,
+  type PulledImage,
+  type PullOptions,
+} from './image/provider/image-cache.js';
+export { pushImage, type PushOptions, type PushResult } from './image/copy/push-image.js';
+export {
+  copyImage,
+  type CopyDestination,
+  type CopyEvent,
+  type CopyOptions,
+  type CopyResult,
+  type CopySource,
+} from './image/copy/copy-image.js';
+export { mergeIndex, type MergedIndex } from './image/merge-index.js';

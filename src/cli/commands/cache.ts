@@ -6,6 +6,8 @@ import { matchesPlatform } from '../../oci/match-platform.js';
 import { parsePlatform } from '../../oci/platform.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { formatBytes, formatTable, parseBytes } from '../output.js';
+import { imageActions } from '../cache-images.js';
+import { withImageCache } from '../image-cache.js';
 import { createProgress } from '../progress.js';
 import { withCache, withImage } from '../runtime.js';
 import { storeOptions } from '../settings.js';
@@ -109,6 +111,14 @@ async function unpin(content: DiskCache, args: Arguments, { out }: CommandContex
 async function run(args: Arguments, context: CommandContext): Promise<number | void> {
   const action = String(args['action']);
   if (action === 'pin') return pin(args, context);
+  const onImages = imageActions.get(action);
+  if (onImages !== undefined) {
+    let code: number | void = undefined;
+    await withImageCache(args, async (cache) => {
+      code = await onImages(cache, args, context);
+    });
+    return code;
+  }
   let exit: number | void = undefined;
   await withCache(args, async (content) => {
     switch (action) {
@@ -123,30 +133,54 @@ async function run(args: Arguments, context: CommandContext): Promise<number | v
         return unpin(content, args, context);
       default:
         throw new ImgfsError('usage', `cache cannot ${JSON.stringify(action)}`, {
-          hint: 'ls, prune, verify, pin and unpin are known',
+          hint: `known: ${actions.join(', ')}`,
         });
     }
   });
   return exit;
 }
 
+const actions = ['ls', 'prune', 'verify', 'pin', 'unpin', ...imageActions.keys()];
+
 export const cacheCommand: Command = {
-  usage: 'cache <action> [image]',
+  usage: 'cache <action> [image] [more..]',
   examples: [
     ['imgfs cache ls', 'how full it is, and what is pinned'],
     ['imgfs cache ls --blobs', 'each blob, whole or in part'],
     ['imgfs cache prune --to 1GiB', 'remove what was used longest ago'],
     ['imgfs cache verify --repair', 'hash everything again, drop what is damaged'],
     ['imgfs cache pin alpine:3.20', 'fetch whole, and never evict'],
+    ['imgfs cache check alpine:3.20', 'is it there whole? exit code 3 when not'],
+    [
+      'imgfs cache index me/app:v1 me/app:v1-amd64 linux/arm64=me/app:v1-arm64',
+      'one name for several platforms',
+    ],
+    ['docker save app:v1 | imgfs cache load -', 'take the images of an archive'],
+    ['imgfs cache push me/app:v1 --arch-tags', 'platforms that are there stay'],
   ],
   options: (yargs) =>
     storeOptions(yargs)
       .positional('action', {
-        type: 'string',
+        choices: actions,
         demandOption: true,
-        describe: 'ls, prune, verify, pin or unpin',
+        describe: 'what to do',
       })
-      .positional('image', { type: 'string', describe: 'image to pin or unpin' })
+      .positional('image', { type: 'string', describe: 'reference; a digest for get, a file for load' })
+      .positional('more', {
+        type: 'string',
+        array: true,
+        describe: 'names for tag, push and load, images for index',
+      })
+      .option('arch-tags', {
+        type: 'boolean',
+        default: false,
+        describe: 'push: each platform as <tag>-<arch> too',
+      })
+      .option('override', {
+        type: 'boolean',
+        default: false,
+        describe: 'push: replace the tag instead of merging platforms',
+      })
       .option('blobs', { type: 'boolean', default: false, describe: 'ls: each blob' })
       .option('to', { type: 'string', requiresArg: true, describe: 'prune: keep at most so many bytes' })
       .option('repair', { type: 'boolean', default: false, describe: 'verify: drop what is damaged' }),

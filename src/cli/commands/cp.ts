@@ -1,4 +1,4 @@
-/** `imgfs cp` and `imgfs push`: whole images from one store to another. */
+/** `imgfs cp`: whole images from one store to another. */
 import { copyImage } from '../../image/copy/copy-image.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { formatPlatform } from '../../oci/platform.js';
@@ -10,7 +10,8 @@ import { withImage } from '../runtime.js';
 import { archiveOptions, openStores } from '../registries.js';
 import { settingsFrom, storeOptions } from '../settings.js';
 
-function tagsOf(args: Arguments, tag: string | undefined): string[] {
+/** The tag of the destination and those of `--tag`, each once. */
+export function tagsOf(args: Arguments, tag: string | undefined): string[] {
   const more = args['tag'];
   const list = more === undefined ? [] : (Array.isArray(more) ? more : [more]).map(String);
   return [...new Set([...(tag === undefined ? [] : [tag]), ...list])];
@@ -20,7 +21,8 @@ function isStandardOutput(path: string): boolean {
   return ['/dev/stdout', '/dev/fd/1', '/proc/self/fd/1'].includes(path);
 }
 
-async function run(args: Arguments, context: CommandContext): Promise<void> {
+/** Copy one image; archives are written as a whole. */
+export async function runCopy(args: Arguments, context: CommandContext): Promise<void> {
   const { out, signal } = context;
   const [from, to] = [String(args['source']), String(args['destination'])];
   const settings = settingsFrom(args);
@@ -81,7 +83,8 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
   }
 }
 
-const options: Command['options'] = (yargs) =>
+/** Options of whatever copies. */
+export const copyOptions: Command['options'] = (yargs) =>
   storeOptions(yargs)
     .positional('source', { type: 'string', demandOption: true, describe: 'image' })
     .positional('destination', { type: 'string', demandOption: true, describe: 'where to, with its tag' })
@@ -102,13 +105,6 @@ export const cpCommand: Command = {
     ['imgfs cp alpine:3.20 docker-archive:a.tar:alpine:3.20', 'save for docker load and podman load'],
     ['imgfs cp alpine docker-archive:/dev/stdout:alpine | docker load', 'without a file'],
   ],
-  options,
-  run,
-};
-
-export const pushCommand: Command = {
-  usage: 'push <source> <destination>',
-  examples: [['imgfs push oci:./layout:v1 ghcr.io/me/app:v1', 'from a layout to a registry']],
-  options,
-  run,
+  options: copyOptions,
+  run: runCopy,
 };

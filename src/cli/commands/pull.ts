@@ -1,12 +1,44 @@
-/** `imgfs pull`: fetch an image whole and keep it in the cache (`imgfs cache pin`). */
-import type { Command } from '../command.js';
+/** `imgfs pull`: fetch what is missing of an image and keep it in the cache. */
+import { parsePlatform } from '../../oci/platform.js';
+import type { Arguments, Command, CommandContext } from '../command.js';
+import { withImageCache } from '../image-cache.js';
+import { createProgress } from '../progress.js';
 import { storeOptions } from '../settings.js';
-import { cacheCommand } from './cache.js';
+
+async function run(args: Arguments, context: CommandContext): Promise<void> {
+  const { out, signal } = context;
+  const reference = String(args['image']);
+  const platforms = typeof args['platform'] === 'string' ? [parsePlatform(args['platform'])] : [];
+  await withImageCache(args, async (cache) => {
+    const progress = createProgress(`pulling ${reference}`, out);
+    const pulled = await cache
+      .imagePull(reference, {
+        signal,
+        platforms,
+        always: args['always'] === true,
+        onProgress: ({ done, total }) => progress.update(`${done} of ${total} blobs`),
+      })
+      .finally(() => progress.done());
+    const { name, descriptor, asked } = pulled;
+    if (out.json) out.document({ pinned: name, digest: descriptor.digest, asked });
+    else out.line(`${asked ? 'pinned' : 'there already:'} ${name} (${descriptor.digest})`);
+  });
+}
 
 export const pullCommand: Command = {
   usage: 'pull <image>',
-  examples: [['imgfs pull alpine:3.20', 'for work without a network; never evicted']],
+  examples: [
+    ['imgfs pull alpine:3.20', 'for work without a network; never evicted'],
+    ['imgfs pull --always alpine:3.20', 'ask the registry also when the whole image is there'],
+    ['imgfs pull --platform linux/arm64 alpine:3.20', 'one platform of an index'],
+  ],
   options: (yargs) =>
-    storeOptions(yargs).positional('image', { type: 'string', demandOption: true, describe: 'image' }),
-  run: (args, context) => cacheCommand.run({ ...args, action: 'pin' }, context),
+    storeOptions(yargs)
+      .positional('image', { type: 'string', demandOption: true, describe: 'reference' })
+      .option('always', {
+        type: 'boolean',
+        default: false,
+        describe: 'ask the registry although the cache has the whole image',
+      }),
+  run,
 };

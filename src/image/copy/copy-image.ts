@@ -18,17 +18,20 @@ import { BlobCopier, type BlobOutcome } from './blob-copier.js';
 /** Children of children of an index: deeper nesting is nobody's. */
 const maxDepth = 4;
 
+/** The image to copy, and where it is. */
 export interface CopySource {
   readonly store: ImageStore;
   readonly repository: string;
   readonly descriptor: Descriptor;
 }
 
+/** The repository to copy to. */
 export interface CopyDestination {
   readonly store: PushStore;
   readonly repository: string;
 }
 
+/** What a copy tells while it runs. */
 export type CopyEvent =
   | { readonly kind: 'blob-start'; readonly digest: Digest; readonly size: number }
   | { readonly kind: 'blob-bytes'; readonly digest: Digest; readonly bytes: number }
@@ -40,6 +43,7 @@ export type CopyEvent =
     }
   | { readonly kind: 'manifest'; readonly digest: Digest; readonly mediaType: string };
 
+/** What comes along, and under which names. */
 export interface CopyOptions extends CallOptions {
   /** Tags of the image at the destination; none: it is there by its digest only. */
   readonly tags?: readonly string[];
@@ -50,6 +54,7 @@ export interface CopyOptions extends CallOptions {
   readonly onEvent?: (event: CopyEvent) => void;
 }
 
+/** What a copy did. */
 export interface CopyResult {
   readonly descriptor: Descriptor;
   readonly manifests: number;

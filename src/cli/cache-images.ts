@@ -1,0 +1,136 @@
+/** Actions of `imgfs cache` on images by name: what linuxkit's cache provider does. */
+import { createReadStream } from 'node:fs';
+import { exitCodes } from '../errors/codes.js';
+import { ImgfsError } from '../errors/imgfs-error.js';
+import type { ImageCache } from '../image/provider/image-cache.js';
+import type { Descriptor } from '../oci/descriptor.js';
+import { parseDigest } from '../oci/digest.js';
+import { parsePlatform } from '../oci/platform.js';
+import type { Arguments, CommandContext } from './command.js';
+
+type Action = (cache: ImageCache, args: Arguments, context: CommandContext) => Promise<number | void>;
+
+function needed(args: Arguments, what: string): string {
+  const value = args['image'];
+  if (typeof value === 'string') return value;
+  throw new ImgfsError('usage', `cache ${String(args['action'])} needs ${what}`);
+}
+
+function more(args: Arguments): string[] {
+  const value = args['more'];
+  return value === undefined ? [] : (Array.isArray(value) ? value : [value]).map(String);
+}
+
+async function known(cache: ImageCache, reference: string): Promise<Descriptor> {
+  const descriptor = await cache.findDescriptor(reference);
+  if (descriptor !== undefined) return descriptor;
+  throw new ImgfsError('not-found', `${reference}: not in the cache`, {
+    hint: 'imgfs cache ls shows what is there',
+  });
+}
+
+async function find(cache: ImageCache, args: Arguments, { out }: CommandContext): Promise<void> {
+  const descriptor = await known(cache, needed(args, 'a reference'));
+  if (out.json) out.document(descriptor);
+  else out.line(`${descriptor.digest} ${descriptor.size} ${descriptor.mediaType}`);
+}
+
+async function check(cache: ImageCache, args: Arguments, { out }: CommandContext): Promise<number> {
+  const reference = needed(args, 'a reference');
+  const platform = args['platform'];
+  const { complete, descriptor, missing } = await cache.imageInCache(
+    reference,
+    ...(typeof platform === 'string' ? [parsePlatform(platform)] : []),
+  );
+  if (out.json)
+    out.document({
+      reference,
+      complete,
+      ...(descriptor === undefined ? {} : { digest: descriptor.digest }),
+      missing,
+    });
+  else if (complete) out.line(`complete ${descriptor?.digest ?? ''}`);
+  else if (descriptor === undefined) out.line('not in the cache');
+  else for (const { digest, size } of missing) out.line(`missing ${digest} ${size}`);
+  return complete ? exitCodes.ok : exitCodes.notFound;
+}
+
+async function get(cache: ImageCache, args: Arguments, { out, signal }: CommandContext): Promise<void> {
+  const reader = await cache.getContent(parseDigest(needed(args, 'a digest')));
+  try {
+    const buffer = Buffer.allocUnsafe(Math.min(reader.size, 1024 * 1024) || 1);
+    for (let at = 0; at < reader.size;) {
+      const length = await reader.read(buffer, 0, buffer.length, at, { signal });
+      if (length === 0) break;
+      // The pipe may still hold the buffer when `bytes` resolves.
+      await out.bytes(Uint8Array.from(buffer.subarray(0, length)));
+      at += length;
+    }
+  } finally {
+    await reader.close();
+  }
+}
+
+async function tag(cache: ImageCache, args: Arguments, { out }: CommandContext): Promise<void> {
+  const from = needed(args, 'an image');
+  const names = more(args);
+  if (names.length === 0) throw new ImgfsError('usage', 'cache tag needs an image and a new name');
+  const descriptor = await known(cache, from);
+  for (const name of names) {
+    await cache.descriptorWrite(name, descriptor);
+    if (out.json) out.document({ name, digest: descriptor.digest });
+    else out.line(`${name} ${descriptor.digest}`);
+  }
+}
+
+async function index(cache: ImageCache, args: Arguments, { out }: CommandContext): Promise<void> {
+  const name = needed(args, 'a name for the index');
+  const children: Descriptor[] = [];
+  for (const text of more(args)) {
+    // `linux/arm64=image`: the platform, where neither the image nor the index it came from tells.
+    const equals = text.indexOf('=');
+    const descriptor = await known(cache, text.slice(equals + 1));
+    const source = await cache.newSource(text.slice(equals + 1));
+    const platform = equals > 0 ? parsePlatform(text.slice(0, equals)) : (await source.config())?.platform;
+    const { annotations: _names, ...bare } = descriptor;
+    children.push(platform === undefined ? bare : { ...bare, platform });
+  }
+  const written = await cache.indexWrite(name, ...children);
+  if (out.json) out.document({ name, ...written });
+  else out.line(written.digest);
+}
+
+async function load(cache: ImageCache, args: Arguments, { out, signal }: CommandContext): Promise<void> {
+  const path = needed(args, 'a file, or - for stdin');
+  const [name] = more(args);
+  const input = path === '-' ? process.stdin : createReadStream(path, { highWaterMark: 1024 * 1024 });
+  const loaded = await cache.imageLoad(input, { signal, ...(name === undefined ? {} : { name }) });
+  for (const { name: each, descriptor } of loaded) {
+    if (out.json) out.document({ name: each, ...descriptor });
+    else out.line(`${each} ${descriptor.digest}`);
+  }
+}
+
+async function push(cache: ImageCache, args: Arguments, { out, signal }: CommandContext): Promise<void> {
+  const reference = needed(args, 'a reference');
+  const [remote] = more(args);
+  const { descriptor, outcome, tags } = await cache.push(reference, {
+    signal,
+    archTags: args['arch-tags'] === true,
+    override: args['override'] === true,
+    ...(remote === undefined ? {} : { remote }),
+  });
+  if (out.json) out.document({ reference, outcome, tags, ...descriptor });
+  else out.line(`${outcome} ${descriptor.digest} ${tags.join(' ')}`.trimEnd());
+}
+
+/** What `imgfs cache` does with images, by action. */
+export const imageActions: ReadonlyMap<string, Action> = new Map<string, Action>([
+  ['find', find],
+  ['check', check],
+  ['get', get],
+  ['tag', tag],
+  ['index', index],
+  ['load', load],
+  ['push', push],
+]);

@@ -1,0 +1,35 @@
+/** `imgfs exists`: whether a registry or store has an image; the exit code is the answer. */
+import { exitCodes } from '../../errors/codes.js';
+import { isImgfsError } from '../../errors/imgfs-error.js';
+import type { Arguments, Command, CommandContext } from '../command.js';
+import { withImage } from '../runtime.js';
+import { storeOptions } from '../settings.js';
+
+async function run(args: Arguments, context: CommandContext): Promise<number> {
+  const { out, signal } = context;
+  const reference = String(args['reference']);
+  try {
+    await withImage(reference, args, context, async (image) => {
+      const { descriptor } = args['platform'] === undefined ? image : await image.leaf({ signal });
+      if (out.json) out.document({ reference: image.reference, exists: true, ...descriptor });
+      else out.line(descriptor.digest);
+    });
+    return exitCodes.ok;
+  } catch (error) {
+    if (!isImgfsError(error, 'not-found')) throw error;
+    if (out.json) out.document({ reference, exists: false });
+    else out.note(`${reference}: not there`);
+    return exitCodes.notFound;
+  }
+}
+
+export const existsCommand: Command = {
+  usage: 'exists <reference>',
+  examples: [
+    ['imgfs exists ghcr.io/me/app:v1 && echo yes', 'one HEAD request'],
+    ['imgfs exists --platform linux/arm64 alpine:3.20', 'also whether the index has that platform'],
+  ],
+  options: (yargs) =>
+    storeOptions(yargs).positional('reference', { type: 'string', demandOption: true, describe: 'image' }),
+  run,
+};
