@@ -52,7 +52,7 @@ export async function copyToArchive(
     const old = await openArchiveStore(destination.format, path, options, options);
     try {
       const kept = await collectOld(old, added, options);
-      return await write(added, kept, target, await old.indexDocument(), options);
+      return await write(added, kept, target, (await old.snapshot()).index, options);
     } finally {
       await old.close();
     }
