@@ -9,7 +9,7 @@ import type { StoreDirectory } from '../image/stores.js';
 import type { LayerStore } from '../layer/layer-store.js';
 import { parsePlatform } from '../oci/platform.js';
 import { isRegistryHost, normalizeRegistry, withDefaultTag } from '../oci/reference.js';
-import { formatLocation, locationTarget, parseLocation } from '../store/location.js';
+import { formatLocation, locationTarget, parseLocation, wholeStore } from '../store/location.js';
 import type { ImageStore, Target } from '../store/store.js';
 import type { FileSystem } from '../vfs/file-system.js';
 import type { FileSystemOptions } from '../vfs/create-file-system.js';
@@ -123,12 +123,10 @@ function imageArgument(text: string, name = argumentStoreName): ImageArgument {
     const { registry, ...target } = withDefaultTag(location.reference);
     return { open: (stores) => stores.registry(registry), locals: [], target };
   }
-  const target = 'path' in location ? locationTarget(location) : undefined;
-  const whole = 'path' in location ? { transport: location.transport, path: location.path } : location;
   return {
     open: (stores) => stores.local(name),
-    locals: [{ name, location: formatLocation(whole) }],
-    target: target ?? { repository: '' },
+    locals: [{ name, location: formatLocation(wholeStore(location)) }],
+    target: locationTarget(location) ?? { repository: '' },
   };
 }
 

@@ -16,7 +16,14 @@ import {
   withDefaultTag,
   type Reference,
 } from '../oci/reference.js';
-import { formatLocation, locationTarget, parseLocation } from '../store/location.js';
+import {
+  formatLocation,
+  locationTarget,
+  parseLocation,
+  wholeStore,
+  type Location,
+  type RegistryLocation,
+} from '../store/location.js';
 import type { Target } from '../store/store.js';
 import { isImageEntryName } from '../vfs/nodes/image-names.js';
 
@@ -93,18 +100,38 @@ const localTransports =
 /** As in skopeo, the path ends at the first colon; `dir:` and the like have no image behind it. */
 function fromLocalStore(text: string): TreePath {
   const transport = text.slice(0, text.indexOf(':'));
+  // Engines have no path before the image, or one in brackets.
+  const isEngine = /^(containers-storage|containerd|docker-daemon):/.test(text);
+  if (isEngine) {
+    const hasBracket = text.startsWith('[', transport.length + 1);
+    return fromEngine(text, Math.max(transport.length, hasBracket ? text.indexOf(']') : 0) + 1);
+  }
   const colon = text.indexOf(':', transport.length + 1);
   const { image, rest } = splitImage(colon < 0 ? '' : text.slice(colon + 1), text);
   const location = parseLocation(
     image === '' ? text.slice(0, colon < 0 ? undefined : colon) : `${text.slice(0, colon)}:${image}`,
   );
-  if (location.transport === 'docker' || !('path' in location))
-    return { components: [argumentStoreName, ...rest], store: { location: text } };
   const target = locationTarget(location);
   return {
     components: [argumentStoreName, ...(target === undefined ? [] : localImage(target)), ...rest],
-    store: { location: formatLocation({ transport: location.transport, path: location.path }) },
+    store: { location: formatLocation(wholeStore(asLocal(location))) },
   };
+}
+
+/** `containers-storage:[/path]alpine:3.20:/etc`: the image begins at `start`. */
+function fromEngine(text: string, start: number): TreePath {
+  const { image, rest } = splitImage(text.slice(start), text);
+  const location = asLocal(parseLocation(`${text.slice(0, start)}${image}`));
+  const target = locationTarget(location);
+  return {
+    components: [argumentStoreName, ...(target === undefined ? [] : localImage(target)), ...rest],
+    store: { location: formatLocation(wholeStore(location)) },
+  };
+}
+
+function asLocal(location: Location): Exclude<Location, RegistryLocation> {
+  if (location.transport !== 'docker') return location;
+  throw new ImgfsError('internal', 'a registry is no local store');
 }
 
 /** Components of an image inside a local store. */

@@ -31,6 +31,11 @@ export function parseFullName(text: string): ImageName | undefined {
   }
 }
 
+/** As {@link parseFullName}, for lists that hold names with digests too: those are no tags. */
+export function parseTagName(text: string): ImageName | undefined {
+  return text.includes('@') ? undefined : parseFullName(text);
+}
+
 /** The name a text of a layout stands for: one word is a tag, a reference is a full name, the rest is kept as it is. */
 export function parseImageName(text: string): ImageName {
   if (isTag(text)) return { repository: '', tag: text };

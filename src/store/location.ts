@@ -12,6 +12,7 @@
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { formatReference, parseReference, type Reference } from '../oci/reference.js';
 import { parseFullName, parseImageTarget } from './image-name.js';
+import { parseEngineName, wholeEngineName } from './engine-name.js';
 import type { Target, TransportName } from './store.js';
 
 /** An image in a registry. */
@@ -126,10 +127,10 @@ export function formatLocation(location: Location): string {
 }
 
 /**
- * Which image of the opened store is meant; undefined when the location names the store only. In docker-archives a
- * word alone is a name (`alpine` is docker.io/library/alpine:latest), in layouts it is a tag.
+ * Which image of the opened store is meant; undefined when the location names the store only. In docker-archives and
+ * engines a word alone is a name (`alpine` is docker.io/library/alpine:latest), in layouts it is a tag.
  */
-export function locationTarget(location: RegistryLocation | FileLocation): Target | undefined {
+export function locationTarget(location: Location): Target | undefined {
   if (location.transport === 'docker') {
     const { repository, tag, digest } = location.reference;
     return {
@@ -138,8 +139,17 @@ export function locationTarget(location: RegistryLocation | FileLocation): Targe
       ...(digest === undefined ? {} : { digest }),
     };
   }
-  const { image, transport } = location;
+  const { transport } = location;
+  const { image } = 'name' in location ? parseEngineName(location.name) : location;
   if (image === undefined) return undefined;
-  const full = transport === 'docker-archive' ? parseFullName(image) : undefined;
+  const isFullName = 'name' in location || transport === 'docker-archive';
+  const full = isFullName && !image.startsWith('@') ? parseFullName(image) : undefined;
   return full ?? parseImageTarget(image);
+}
+
+/** The same store without the image. */
+export function wholeStore(location: FileLocation | EngineLocation): FileLocation | EngineLocation {
+  return 'name' in location
+    ? { transport: location.transport, name: wholeEngineName(location.name) }
+    : { transport: location.transport, path: location.path };
 }

@@ -4,6 +4,7 @@
  */
 import { ImgfsError } from '../errors/imgfs-error.js';
 import type { Platform } from '../oci/platform.js';
+import { parseEngineName, type EngineName } from './engine-name.js';
 import type { FileLocation, Location } from './location.js';
 import type { CallOptions, ImageStore, TransportName } from './store.js';
 
@@ -43,7 +44,12 @@ function pathOf(location: Location): string {
   throw new ImgfsError('internal', `open ${location.transport}: not a location of a file`);
 }
 
-/** Openers of the stores that need nothing but a path. */
+function engineOf(location: Location): EngineName {
+  if ('name' in location) return parseEngineName(location.name);
+  throw new ImgfsError('internal', `open ${location.transport}: not a location of an engine`);
+}
+
+/** Openers of the stores that are on this machine. */
 export const localOpeners: StoreOpeners = {
   oci: async (location, options) => {
     const { openLayoutStore } = await import('./layout/open-layout.js');
@@ -56,6 +62,10 @@ export const localOpeners: StoreOpeners = {
   'docker-archive': async (location, options) => {
     const { openArchiveStore } = await import('./archive/archive-store.js');
     return openArchiveStore('docker-archive', pathOf(location), options, options);
+  },
+  'containers-storage': async (location, options) => {
+    const { openContainersStorage } = await import('./containers-storage/open-storage.js');
+    return openContainersStorage(engineOf(location), options);
   },
   dir: async (location, options) => {
     const { openDirStore } = await import('./dir/dir-store.js');
