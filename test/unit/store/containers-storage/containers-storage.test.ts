@@ -20,7 +20,7 @@ interface Fixture {
   readonly root: string;
   readonly image: BuiltSingleImage;
   readonly ids: readonly string[];
-  open(): Promise<SnapshotStore>;
+  readonly open: () => Promise<SnapshotStore>;
 }
 
 async function storage(t: TestContext, image?: BuiltSingleImage): Promise<Fixture> {
