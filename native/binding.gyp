@@ -7,6 +7,7 @@
         "src/bytes.cc",
         "src/fuse/attributes.cc",
         "src/fuse/binding.cc",
+        "src/fuse/device.cc",
         "src/fuse/inode-table.cc",
         "src/fuse/interrupt.cc",
         "src/fuse/listing.cc",

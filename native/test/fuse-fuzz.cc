@@ -53,6 +53,7 @@ void answer(Server& server, const Job& job, uint8_t kind, const std::string& byt
     case kRead: server.replyBytes(job.id, data, bytes.size()); break;
     default: break;
   }
+  if ((kind & 64) != 0) server.putListing(job.nodeid, data, bytes.size());
   server.replyError(job.id, kind);  // whatever is left; a second answer must be harmless
 }
 

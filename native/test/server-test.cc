@@ -84,6 +84,33 @@ TEST(hugeForget, "a FORGET of more than was given is no underflow") {
   CHECK_EQUAL(rig.job().kind, 0u);
 }
 
+TEST(putListing, "a listing that JavaScript hands over answers names, and is taken once") {
+  Rig rig;
+  rig.lookup("dir", 2, kDirectory, 0);
+  std::string page;
+  for (uint64_t i = 0; i < 20; ++i) page += packEntry(100 + i, kFile, i, "file" + std::to_string(i), i + 1);
+  auto put = [&](uint64_t directory, const std::string& bytes) {
+    return rig.server.putListing(directory, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  };
+  CHECK(!put(3, page));  // the kernel does not know it
+  CHECK(put(2, page));
+  CHECK(!put(2, page));
+  rig.send(kLookup, 2, text("file7"));
+  CHECK_EQUAL(rig.body<EntryOut>().nodeid, 107u);
+  rig.send(kLookup, 2, text("absent"));
+  CHECK_EQUAL(rig.body<EntryOut>().nodeid, 0u);
+  CHECK_EQUAL(rig.job().kind, 0u);
+  // All is given back when it goes.
+  rig.send(kForget, 107, raw(ForgetIn{1}));
+  rig.server.expireEntry(2);
+  for (int i = 0; i < 20; ++i) CHECK_EQUAL(rig.job().kind, static_cast<uint32_t>(kForget));
+  CHECK_EQUAL(rig.job().kind, 0u);
+  // A malformed one leaves nothing behind.
+  CHECK(put(2, page.substr(0, page.size() - 8)));
+  for (int i = 0; i < 19; ++i) CHECK_EQUAL(rig.job().kind, static_cast<uint32_t>(kForget));
+  CHECK_EQUAL(rig.server.gauges().listed, 0);
+}
+
 TEST(completeDirectory, "a complete directory answers names, listings and absent names alone") {
   Rig rig;
   rig.lookup("dir", 2, kDirectory, 0);

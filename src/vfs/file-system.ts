@@ -155,6 +155,9 @@ export interface FileSystem {
   ): Promise<DirectoryPage>;
   /** Close an open directory. */
   releasedir(handle: FileHandle): Promise<void>;
+  /** True where `opendir` and `readdir` answer from memory, with a listing that is complete: a driver may then list
+   *  the directory by itself, to know its names. */
+  listsAtOnce?(inode: Inode): boolean;
   /** `flags` are open(2) flags of this platform. */
   open(caller: Caller, inode: Inode, flags: number): Promise<OpenedFile>;
   /** Fill `buffer` from `position`; resolves to the number of bytes, short only at the end of the file. */

@@ -91,6 +91,8 @@ export interface Listing {
 
 export interface DirectoryNode extends VfsNode {
   readonly type: 'directory';
+  /** `list` answers from memory now, and completely. */
+  readonly listsAtOnce?: boolean;
   lookup(name: Name, options: CallOptions): MaybePromise<Found>;
   list(options: CallOptions): MaybePromise<Listing>;
 }

@@ -158,6 +158,11 @@ export class Tree implements FileSystem {
     }
   }
 
+  listsAtOnce(inode: Inode): boolean {
+    const { node } = this.inodes.get(inode);
+    return isDirectoryNode(node) && node.listsAtOnce === true;
+  }
+
   async releasedir(handle: FileHandle): Promise<void> {
     this.#directories.remove(handle)?.cursor.close();
   }

@@ -13,7 +13,7 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
 };
 
 function showRow(what: string, measured: string, figure: string, reached: string): void {
-  console.log(`${what.padEnd(52)} ${measured.padEnd(28)} ${figure.padEnd(18)} ${reached}`);
+  console.log(`${what.padEnd(52)} ${measured.padEnd(34)} ${figure.padEnd(22)} ${reached}`);
 }
 
 async function run(names: readonly string[]): Promise<void> {

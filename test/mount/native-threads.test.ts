@@ -63,6 +63,32 @@ describe('native driver: without JavaScript', { skip: skipWithoutMount('native')
     assert.equal((await mounted.statistics())['toScript'], askedBefore);
   });
 
+  test(
+    'after a few names of a complete directory JavaScript is not asked for others',
+    { timeout },
+    async (t) => {
+      const mounted = await mountSample('native');
+      t.after(() => mounted.dispose());
+      const at = (name: string): string => join(mounted.path, 'fixed', name);
+      for (let i = 0; i < 8; i += 1) await stat(at(`f${i}`));
+      await until(
+        'the directory is known',
+        async () => ((await mounted.statistics())['listedEntries'] ?? 0) >= 52,
+      );
+      const { calls, openDirectories } = await mounted.counts();
+      for (let i = 8; i < 50; i += 1) assert.ok((await stat(at(`f${i}`))).isFile());
+      await assert.rejects(stat(at('absent')), { code: 'ENOENT' });
+      assert.equal(await readFile(at('f40'), 'utf8'), 'content 40');
+      assert.equal((await mounted.counts()).calls['lookup'], calls['lookup']);
+      assert.equal(openDirectories, 0);
+      // Names of the root can be looked up without being listed: there it stays JavaScript's business.
+      for (let i = 0; i < 20; i += 1) await assert.rejects(stat(join(mounted.path, `absent-${i}`)));
+      const after = (await mounted.counts()).calls;
+      assert.ok((after['lookup'] ?? 0) >= (calls['lookup'] ?? 0) + 20);
+      assert.equal(after['opendir'], calls['opendir'], 'what is not at hand is not listed unasked');
+    },
+  );
+
   test('one fill for many readers of one range', { timeout }, async (t) => {
     const mounted = await mountSample('native');
     t.after(() => mounted.dispose());

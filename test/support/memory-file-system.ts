@@ -275,6 +275,10 @@ export class MemoryFileSystem implements FileSystem {
     return { entries, end: start + entries.length >= all.length };
   }
 
+  listsAtOnce(inode: Inode): boolean {
+    return this.node(inode).complete;
+  }
+
   async releasedir(handle: FileHandle): Promise<void> {
     this.count('releasedir');
     this.openDirectories.delete(handle);

@@ -212,6 +212,16 @@ napi_value replyReaddir(napi_env env, napi_callback_info info) {
   return boolean(env, call.server() && call.server()->replyReaddir(call.whole(0), data, length, flag(env, call[3])));
 }
 
+// directory, entries of all of it, length in bytes; false when the caller has to undo the lookups
+napi_value putListing(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  uint8_t* data = nullptr;
+  size_t length = 0;
+  if (!bytes(env, call[1], data, length)) return fail(env, "putListing wants a Uint8Array");
+  length = std::min<size_t>(length, call.whole(2));
+  return boolean(env, call.server() && call.server()->putListing(call.whole(0), data, length));
+}
+
 // fill id, errno, flags (1 use read, 4 complete), present ranges
 napi_value fillDone(napi_env env, napi_callback_info info) {
   Call call(env, info);
@@ -554,7 +564,7 @@ napi_value startJs(napi_env env, napi_callback_info info) {
       {"replyAttributes", replyAttributes}, {"replyBytes", replyBytes},   {"replyStatfs", replyStatfs},
       {"replyOpen", replyOpen},         {"replyOpendir", replyOpendir},   {"replyReaddir", replyReaddir},
       {"replyCreate", replyCreate}, {"replyCount", replyCount}, {"takePayload", takePayload},
-      {"fillDone", fillDone},           {"putAttributes", putAttributes}, {"expireEntry", expireEntry},
+      {"fillDone", fillDone},           {"putAttributes", putAttributes}, {"putListing", putListing}, {"expireEntry", expireEntry},
       {"expireAttributes", expireAttributes}, {"statistics", statistics}, {"stop", stop},
       {"run", run},
       {"close", closeJs},

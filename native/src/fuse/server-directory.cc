@@ -161,6 +161,42 @@ void Server::readdir(Request& request, bool plus, Scratch& scratch) {
   toScript(request, std::move(job), std::move(pending));
 }
 
+// Takes packed entries in: attributes into the table, names into the listing, which pins what it names. False when
+// they are malformed; those before are in then. The lock is held.
+bool Server::appendPage(Listing& listing, uint64_t directory, const uint8_t* page, size_t length, size_t& added) {
+  Millis now = nowMillis();
+  for (size_t at = 0; at < length; ++added) {
+    PackedEntry entry;
+    if (!unpackEntry(page, length, at, entry) || entry.next > kMaxCookie || !isComponent(entry.name)) return false;
+    if (entry.hasAttributes) {
+      Inode& inode = inodes_.put(entry.attributes, entry.attrTtl, now, 1);
+      if (direntType(entry.attributes.mode) == 4) inode.parent = directory;
+      inodes_.pin(entry.attributes.ino);
+    }
+    listing.append(entry, now, entry.hasAttributes);
+  }
+  return true;
+}
+
+bool Server::putListing(uint64_t directory, const uint8_t* page, size_t length) {
+  Lock lock(mutex_);
+  // A directory that the kernel has forgotten meanwhile must not be pinned: nobody would look at it.
+  if (inodes_.find(directory) == nullptr || inodes_.listing(directory)) return false;
+  auto listing = std::make_shared<Listing>(0);
+  size_t added = 0;
+  bool whole = appendPage(*listing, directory, page, length, added);
+  Forgets forgets;
+  listing->setEnd();
+  if (whole && listing->size() <= config_.maxListed) {
+    listing->index();
+    inodes_.keepListing(directory, std::move(listing), forgets);
+  } else {
+    inodes_.releaseEntries(*listing, forgets);
+  }
+  giveBack(forgets);
+  return true;
+}
+
 bool Server::replyReaddir(uint64_t id, const uint8_t* page, size_t length, bool end) {
   Pending request;
   std::string out;
@@ -172,7 +208,6 @@ bool Server::replyReaddir(uint64_t id, const uint8_t* page, size_t length, bool 
     waits = pending_.take(id, request);
     auto found = waits ? handles_.find(request.fh) : handles_.end();
     Forgets forgets;
-    Millis now = nowMillis();
     auto listing = std::make_shared<Listing>(request.offset < kDots ? 0 : request.offset - kDots);
     if (found != handles_.end()) {
       Handle& handle = found->second;
@@ -189,20 +224,7 @@ bool Server::replyReaddir(uint64_t id, const uint8_t* page, size_t length, bool 
       }
     }
     size_t added = 0;
-    for (size_t at = 0; at < length && !malformed;) {
-      PackedEntry entry;
-      if (!unpackEntry(page, length, at, entry) || entry.next > kMaxCookie || !isComponent(entry.name)) {
-        malformed = true;
-        break;
-      }
-      ++added;
-      if (entry.hasAttributes) {
-        Inode& inode = inodes_.put(entry.attributes, entry.attrTtl, now, 1);
-        if (direntType(entry.attributes.mode) == 4) inode.parent = request.nodeid;
-        inodes_.pin(entry.attributes.ino);
-      }
-      listing->append(entry, now, entry.hasAttributes);
-    }
+    malformed = !appendPage(*listing, request.nodeid, page, length, added);
     // A page without entries that is not the last would be asked for forever.
     if (end || malformed || added == 0) listing->setEnd();
     if (found == handles_.end()) {

@@ -111,6 +111,9 @@ class Server {
   bool replyOpendir(uint64_t id, uint64_t script, bool keepCache, bool complete);
   // `page`: packed entries. Lookups that it counted are given back when they are not needed.
   bool replyReaddir(uint64_t id, const uint8_t* page, size_t length, bool end);
+  // A complete directory that JavaScript listed by itself; taken in unless one is known already. False: every lookup
+  // that the page counted is the caller's to undo.
+  bool putListing(uint64_t directory, const uint8_t* page, size_t length);
   // A fill is over. `useRead`: it cannot be kept on disk, ask for the bytes instead.
   void fillDone(uint64_t fillId, int error, bool useRead, bool complete, const std::vector<Range>& present);
 
@@ -206,6 +209,7 @@ class Server {
   void releasedir(Request& request);
   bool encode(Handle& handle, uint64_t offset, size_t limit, bool plus, std::string& out, std::vector<uint64_t>& counted,
               uint64_t& wantedCookie);
+  bool appendPage(Listing& listing, uint64_t directory, const uint8_t* page, size_t length, size_t& added);
   int sendListing(uint64_t unique, const std::string& out, const std::vector<uint64_t>& counted);
   void dropHandleListing(Handle& handle, Forgets& forgets);
 

@@ -1,10 +1,8 @@
 #include "session.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -47,21 +45,6 @@ void blockSignals(bool reader) {
 void nameThread(const char* name) { pthread_setname_np(pthread_self(), name); }
 
 }  // namespace
-
-Device::~Device() { close(fd_); }
-
-int Device::send(const iovec* parts, int count) { return writev(fd_, parts, count) < 0 ? errno : 0; }
-
-int Device::openBacking(int fd) {
-  BackingMap map{fd, 0, 0};
-  int id = ioctl(fd_, kIocBackingOpen, &map);
-  return id < 0 ? -errno : id;
-}
-
-void Device::closeBacking(int id) {
-  uint32_t number = static_cast<uint32_t>(id);
-  ioctl(fd_, kIocBackingClose, &number);
-}
 
 Session::Session(int fd, unsigned readers, const ServerConfig& config)
     : device_(fd), server_(config, device_, jobs_), readerCount_(std::max(1u, readers)) {

@@ -9,22 +9,9 @@
 #include <thread>
 #include <vector>
 
-#include "server.h"
+#include "device.h"
 
 namespace imgfs::fuse {
-
-class Device : public Channel {
- public:
-  explicit Device(int fd) : fd_(fd) {}
-  ~Device() override;
-  int send(const iovec* parts, int count) override;
-  int openBacking(int fd) override;
-  void closeBacking(int id) override;
-  int fd() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 struct Notification {
   bool entry = false;  // else attributes of `ino`

@@ -82,6 +82,8 @@ export interface AddonSession {
   ): number;
   replyOpendir(id: number, handle: number, flags: number): boolean;
   replyReaddir(id: number, page: Uint8Array, length: number, end: boolean): boolean;
+  /** All entries of a complete directory. False: it was not taken, undo its lookups. */
+  putListing(directory: number, page: Uint8Array, length: number): boolean;
   /** The entry is packed; flags as in `replyOpen`. */
   replyCreate(id: number, handle: number, flags: number): number;
   /** Bytes taken by WRITE or COPY_FILE_RANGE. */

@@ -10,6 +10,7 @@ import type { MountOptions } from '../driver.js';
 import { batchNameBytes, batchWords, openFlags, type AddonSession } from './addon-fuse.js';
 import { BackedFiles } from './backed-files.js';
 import { changeHandlers } from './changes.js';
+import { DirectoryPrimer } from './directory-primer.js';
 import { Job, jobKind, type JobHandler } from './job.js';
 import { EntryPacker } from './packed-entry.js';
 
@@ -39,6 +40,7 @@ export class Dispatcher {
   readonly #cookies = new BigUint64Array(this.words);
   readonly #active = new Map<number, Job>();
   readonly #files: BackedFiles;
+  readonly #primer: DirectoryPrimer;
   readonly #directories = new Set<FileHandle>();
   readonly #page = new EntryPacker(entriesPerPage * 128);
   readonly #handlers: ReadonlyMap<number, JobHandler>;
@@ -48,6 +50,7 @@ export class Dispatcher {
     this.#fileSystem = fileSystem;
     this.#options = options;
     this.#files = new BackedFiles(fileSystem, (operation, error) => this.report(operation, error));
+    this.#primer = new DirectoryPrimer(fileSystem, options.operationTimeoutMs);
     const writes = isWritable(fileSystem) && !options.readOnly;
     this.#handlers = new Map<number, JobHandler>([
       ...(writes ? changeHandlers(fileSystem, () => this.#reply, this.packed, this.#files) : []),
@@ -164,6 +167,7 @@ export class Dispatcher {
 
   async #lookup(job: Job): Promise<void> {
     const found = await this.#fileSystem.lookup(job, job.inode as Inode, job.name);
+    this.#primer.note(this.#reply, job.inode, job);
     if (found.attributes === undefined) {
       this.#reply.replyNegative(job.id, found.entryTtlMs);
       return;

@@ -160,6 +160,10 @@ export class EntryDirectory extends EntryNode implements DirectoryNode {
     super(view, node, 'directory');
   }
 
+  get listsAtOnce(): boolean {
+    return this.view.peek() !== undefined;
+  }
+
   lookup(name: Name, options: CallOptions): MaybePromise<Found> {
     return this.view.with(options, (loaded) => {
       const child = loaded.merged.lookup(this.node, name);
