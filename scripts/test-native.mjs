@@ -18,13 +18,9 @@ const sources = join(native, 'src');
 const tests = join(native, 'test');
 
 /** Parts that need neither Node nor a device: the server of the driver, and everything about layers. */
-const needNode = [
-  'addon.cc',
-  'layer-module.cc',
-  ...['binding', 'watchdog', 'mount', 'session'].map((n) => `fuse/${n}.cc`),
-];
+const needsNode = /^(addon|layer-module|fuse\/(binding.*|napi-values|watchdog|mount|device|session))\.cc$/;
 const partSources = readdirSync(sources, { recursive: true }).filter(
-  (name) => name.endsWith('.cc') && !needNode.includes(name),
+  (name) => name.endsWith('.cc') && !needsNode.test(name),
 );
 const testSources = readdirSync(tests).filter((name) => name.endsWith('.cc') && !name.endsWith('-fuzz.cc'));
 

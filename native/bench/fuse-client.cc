@@ -2,20 +2,19 @@
 //
 //   fuse-client sequential FILE            bytes per second of one pass in reads of 1 MiB
 //   fuse-client random FILE COUNT          reads of 4 KiB per second
-//   fuse-client readers FILE COUNT         bytes per second of COUNT processes, each reading all of it
+//   fuse-client readers FILE COUNT         bytes per second of COUNT processes, each reading all of FILE-0, FILE-1…
+//   fuse-client drop FILE                  reads it and drops its pages from the cache
 //   fuse-client stat FOLDER COUNT          stats per second of FOLDER/f0 to f(COUNT-1)
 //   fuse-client absent FOLDER COUNT NAME   stats per second of names that do not exist
 //   fuse-client list FOLDER                entries per second, with getdents
 //   fuse-client walk FOLDER                entries per second, with a stat for each
 //   fuse-client open FILE COUNT            open, read 4 KiB, close per second
 //   fuse-client latency FOLDER COUNT NAME  one stat of an absent name per millisecond: "median p99" in microseconds
-//   fuse-client recycle . MIB              touch so much memory and give it back
 //
-// `recycle`: on a virtual machine the first touch of memory that the guest has not used lately is the host's work, and
-// costs more than the copying that is measured. What was just given back is what the page cache takes next.
+// `drop`: on a virtual machine the first touch of memory that the guest has not used lately is the host's work, and
+// costs more than the copying that is measured. The pages of the dropped file are what the next one gets.
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,11 +76,12 @@ double randomReads(const char* path, long count) {
 
 double readers(const char* path, long count) {
   struct stat facts {};
-  stat(path, &facts);
+  auto name = [&](long i) { return std::string(path) + "-" + std::to_string(i); };
+  stat(name(0).c_str(), &facts);
   auto start = Clock::now();
   for (long i = 0; i < count; ++i) {
     if (fork() == 0) {
-      readAll(path);
+      readAll(name(i).c_str());
       _exit(0);
     }
   }
@@ -134,13 +134,11 @@ double opens(const char* path, long count) {
   return static_cast<double>(count) / secondsSince(start);
 }
 
-void recycle(long mebibytes) {
-  size_t length = static_cast<size_t>(mebibytes) << 20;
-  void* memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) die("mmap");
-  madvise(memory, length, MADV_HUGEPAGE);
-  for (size_t at = 0; at < length; at += 4096) static_cast<volatile char*>(memory)[at] = 1;
-  munmap(memory, length);
+void drop(const char* path) {
+  readAll(path);
+  int fd = openFile(path);
+  posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  close(fd);
 }
 
 void latency(const char* folder, long count, const std::string& prefix) {
@@ -169,8 +167,8 @@ int main(int argc, char** argv) {
     latency(path, count, name);
     return 0;
   }
-  if (mode == "recycle") {
-    recycle(count);
+  if (mode == "drop") {
+    drop(path);
     std::puts("0");
     return 0;
   }

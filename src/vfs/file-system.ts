@@ -254,4 +254,6 @@ export interface Notifier {
   expireEntry(parent: Inode, name: Name): void;
   /** Attributes changed. */
   expireAttributes(inode: Inode): void;
+  /** Content changed: pages that the kernel has are of the past, also for who has the file open. */
+  expireContent(inode: Inode): void;
 }

@@ -159,6 +159,44 @@ describe('native driver: without JavaScript', { skip: skipWithoutMount('native')
   });
 });
 
+describe('native driver: content that changes', { skip: skipWithoutMount('native') }, () => {
+  test('after a notification also an open file shows it, with its size', { timeout }, async (t) => {
+    const mounted = await mountSample('native');
+    t.after(() => mounted.dispose());
+    const path = join(mounted.path, 'tag');
+    const file = await open(path, 'r');
+    t.after(() => file.close());
+    const readOpen = async (): Promise<string> => {
+      const { bytesRead, buffer } = await file.read(Buffer.alloc(100), 0, 100, 0);
+      return buffer.toString('utf8', 0, bytesRead);
+    };
+    assert.equal(await readOpen(), 'old');
+    const { inode } = (await mounted.command('grow new, and longer')) as { inode: number };
+    assert.equal(await readOpen(), 'old', 'its page is kept');
+    await mounted.command(`expire-content ${inode}`);
+    await until('the new content', async () => (await readOpen()) === 'new, and longer');
+    assert.equal((await stat(path)).size, 15);
+    assert.equal(await readFile(path, 'utf8'), 'new, and longer');
+  });
+
+  test(
+    'a notification about pages that are being read waits for nobody who matters',
+    { timeout },
+    async (t) => {
+      const mounted = await mountSample('native');
+      t.after(() => mounted.dispose());
+      const { ino } = await stat(join(mounted.path, 'stuck'));
+      await stuckReader(mounted, 'stuck');
+      await mounted.command(`expire-content ${ino}`);
+      await sleep(100);
+      assert.equal(await readFile(join(mounted.path, 'hello'), 'utf8'), 'hello world\n');
+      assert.ok((await stat(join(mounted.path, 'big'))).isFile());
+      await mounted.command('force');
+      await mounted.closed;
+    },
+  );
+});
+
 describe('native driver: waits that end', { skip: skipWithoutMount('native') }, () => {
   for (const [name, signal] of [
     ['slow', 'SIGINT'],

@@ -8,7 +8,7 @@
  *
  * One command per line on stdin, one JSON answer per line on stdout:
  *   statistics | counts | burn <ms> | block <ms> | complete | evict | expire <parent inode> <name> | expire-attributes <inode>
- *   grow <text> | unmount | force | exit
+ *   expire-content <inode> | grow <text> | unmount | force | exit
  */
 import { copyFileSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -109,6 +109,9 @@ async function answer(line: string): Promise<unknown> {
       return {};
     case 'expire-attributes':
       fileSystem.notifier?.expireAttributes(Number(words[0]) as Inode);
+      return {};
+    case 'expire-content':
+      fileSystem.notifier?.expireContent(Number(words[0]) as Inode);
       return {};
     case 'grow': {
       const tag = node('tag');

@@ -147,11 +147,7 @@ void Server::change(Request& request) {
   }
   Job job;
   Pending pending;
-  if (!changeJob(request, job, pending)) {
-    count(kMalformed);
-    send(header.unique, header.opcode == kWrite ? EBADF : EINVAL);
-    return;
-  }
+  if (!changeJob(request, job, pending)) return malformed(request, header.opcode == kWrite ? EBADF : EINVAL);
   toScript(request, std::move(job), std::move(pending), isSlow(header.opcode));
 }
 

@@ -17,11 +17,7 @@ constexpr uint64_t kMaxCookie = (1ull << 62) - 1;
 void Server::opendir(Request& request) {
   OpenIn in{};
   const InHeader& header = request.header();
-  if (!request.take(in)) {
-    count(kMalformed);
-    send(header.unique, EIO);
-    return;
-  }
+  if (!request.take(in)) return malformed(request);
   OpenOut out{};
   {
     Lock lock(mutex_);
@@ -41,14 +37,7 @@ void Server::opendir(Request& request) {
     return;
   }
   out.openFlags = kOpenKeepCache | kOpenCacheDir;
-  if (send(header.unique, 0, &out, sizeof(out)) != 0) {
-    Lock lock(mutex_);
-    auto found = handles_.find(out.fh);
-    Forgets forgets;
-    dropHandleListing(found->second, forgets);
-    handles_.erase(found);
-    giveBack(forgets);
-  }
+  if (send(header.unique, 0, &out, sizeof(out)) != 0) closeDirectory(out.fh);
 }
 
 bool Server::replyOpendir(uint64_t id, uint64_t script, bool keepCache, bool complete) {
@@ -67,9 +56,21 @@ bool Server::replyOpendir(uint64_t id, uint64_t script, bool keepCache, bool com
   }
   out.openFlags = keepCache ? kOpenKeepCache | kOpenCacheDir : 0;
   if (send(request.unique, 0, &out, sizeof(out)) == 0) return true;
-  Lock lock(mutex_);
-  handles_.erase(out.fh);
+  closeDirectory(out.fh);
   return false;
+}
+
+// Forgets a directory handle; the FileSystem's behind it, 0 without one.
+uint64_t Server::closeDirectory(uint64_t fh) {
+  Lock lock(mutex_);
+  auto found = handles_.find(fh);
+  if (found == handles_.end() || found->second.mode != OpenMode::kDirectory) return 0;
+  uint64_t script = found->second.script;
+  Forgets forgets;
+  dropHandleListing(found->second, forgets);
+  handles_.erase(found);
+  giveBack(forgets);
+  return script;
 }
 
 void Server::dropHandleListing(Handle& handle, Forgets& forgets) {
@@ -119,22 +120,14 @@ bool Server::encode(Handle& handle, uint64_t offset, size_t limit, bool plus, st
 
 int Server::sendListing(uint64_t unique, const std::string& out, const std::vector<uint64_t>& counted) {
   int result = send(unique, 0, out.data(), out.size());
-  if (result == 0) return 0;
-  Lock lock(mutex_);
-  Forgets forgets;
-  for (uint64_t ino : counted) inodes_.forget(ino, 1, forgets);
-  giveBack(forgets);
+  if (result != 0) undoLookups(counted);
   return result;
 }
 
 void Server::readdir(Request& request, bool plus, Scratch& scratch) {
   ReadIn in{};
   const InHeader& header = request.header();
-  if (!request.take(in)) {
-    count(kMalformed);
-    send(header.unique, EIO);
-    return;
-  }
+  if (!request.take(in)) return malformed(request);
   std::vector<uint64_t> counted;
   Job job;
   scratch.reply.clear();
@@ -256,26 +249,12 @@ bool Server::replyReaddir(uint64_t id, const uint8_t* page, size_t length, bool 
 void Server::releasedir(Request& request) {
   ReleaseIn in{};
   const InHeader& header = request.header();
-  if (!request.take(in)) {
-    count(kMalformed);
-    send(header.unique, EIO);
-    return;
-  }
-  {
-    Lock lock(mutex_);
-    auto found = handles_.find(in.fh);
-    if (found != handles_.end() && found->second.mode == OpenMode::kDirectory) {
-      if (found->second.script != 0) {
-        Job job;
-        job.kind = kReleasedir;
-        job.a = found->second.script;
-        jobs_.push(std::move(job));
-      }
-      Forgets forgets;
-      dropHandleListing(found->second, forgets);
-      handles_.erase(found);
-      giveBack(forgets);
-    }
+  if (!request.take(in)) return malformed(request);
+  if (uint64_t script = closeDirectory(in.fh)) {
+    Job job;
+    job.kind = kReleasedir;
+    job.a = script;
+    jobs_.push(std::move(job));
   }
   send(header.unique, 0);
 }

@@ -29,11 +29,7 @@ bool isLasting(std::string_view name) { return name.rfind("user.oci.", 0) == 0; 
 void Server::lookup(Request& request) {
   std::string_view name;
   const InHeader& header = request.header();
-  if (!request.takeString(name)) {
-    count(kMalformed);
-    send(header.unique, EIO);
-    return;
-  }
+  if (!request.takeString(name)) return malformed(request);
   if (!isComponent(name)) {
     send(header.unique, name.size() > 255 ? ENAMETOOLONG : EINVAL);
     return;
@@ -61,17 +57,11 @@ void Server::lookup(Request& request) {
     toScript(request, std::move(job), Pending{});
     return;
   }
-  if (send(header.unique, 0, &out, sizeof(out)) != 0 && out.nodeid != 0) {
-    Lock lock(mutex_);
-    Forgets forgets;
-    inodes_.forget(out.nodeid, 1, forgets);
-    giveBack(forgets);
-  }
+  sendEntry(header.unique, out);
 }
 
 bool Server::replyEntry(uint64_t id, const PackedEntry& entry) {
   Pending request;
-  uint64_t ino = entry.attributes.ino;
   {
     Lock lock(mutex_);
     if (!pending_.take(id, request)) return false;
@@ -80,13 +70,7 @@ bool Server::replyEntry(uint64_t id, const PackedEntry& entry) {
     inode.parent = request.nodeid;
     afterChange(request);
   }
-  EntryOut out = makeEntry(entry.attributes, entry.entryTtl, entry.attrTtl);
-  if (send(request.unique, 0, &out, sizeof(out)) != 0) {
-    Lock lock(mutex_);
-    Forgets forgets;
-    inodes_.forget(ino, 1, forgets);
-    giveBack(forgets);
-  }
+  sendEntry(request.unique, makeEntry(entry.attributes, entry.entryTtl, entry.attrTtl));
   return true;
 }
 
@@ -107,17 +91,18 @@ bool Server::replyNegative(uint64_t id, uint64_t entryTtl) {
 }
 
 void Server::getattr(Request& request) {
-  AttrOut out{};
+  Attributes attributes;
+  Millis ttl = 0;
   {
     Lock lock(mutex_);
     Millis now = nowMillis();
     if (Inode* inode = inodes_.fresh(request.header().nodeid, now)) {
-      setValidity(inode->attrExpiry - now, out.attrValid, out.attrValidNsec);
-      out.attr = toWire(inode->attributes);
+      attributes = inode->attributes;
+      ttl = inode->attrExpiry - now;
     }
   }
-  if (out.attr.ino != 0) {
-    send(request.header().unique, 0, &out, sizeof(out));
+  if (ttl > 0) {
+    sendAttributes(request.header().unique, attributes, ttl);
   } else {
     toScript(request, Job{}, Pending{});
   }
@@ -142,10 +127,7 @@ bool Server::replyAttributes(uint64_t id, const PackedEntry& entry) {
     return true;
   }
   putAttributes(entry);
-  AttrOut out{};
-  setValidity(entry.attrTtl, out.attrValid, out.attrValidNsec);
-  out.attr = toWire(entry.attributes);
-  send(request.unique, 0, &out, sizeof(out));
+  sendAttributes(request.unique, entry.attributes, entry.attrTtl);
   return true;
 }
 
@@ -174,11 +156,7 @@ void Server::getxattr(Request& request) {
   GetxattrIn in{};
   std::string_view name;
   const InHeader& header = request.header();
-  if (!request.take(in) || !request.takeString(name)) {
-    count(kMalformed);
-    send(header.unique, EIO);
-    return;
-  }
+  if (!request.take(in) || !request.takeString(name)) return malformed(request);
   // Every `ls -l` asks for security.selinux and for ACLs of every file. Those of an image are not shown: they would
   // mean something on this system.
   if (name.rfind("user.", 0) != 0) {
@@ -206,11 +184,7 @@ void Server::getxattr(Request& request) {
 void Server::listxattr(Request& request) {
   GetxattrIn in{};
   const InHeader& header = request.header();
-  if (!request.take(in)) {
-    count(kMalformed);
-    send(header.unique, EIO);
-    return;
-  }
+  if (!request.take(in)) return malformed(request);
   {
     Lock lock(mutex_);
     auto known = xattrs_.find(xattrKey(header.nodeid, ""));

@@ -67,6 +67,32 @@ int Server::send(uint64_t unique, int error, const void* payload, size_t length)
   return result;
 }
 
+void Server::malformed(const Request& request, int error) {
+  count(kMalformed);
+  send(request.header().unique, error);
+}
+
+// Sends an entry, which counts one lookup; takes that back when nobody waits for it.
+int Server::sendEntry(uint64_t unique, const EntryOut& entry) {
+  int result = send(unique, 0, &entry, sizeof(entry));
+  if (result != 0 && entry.nodeid != 0) undoLookups({entry.nodeid});
+  return result;
+}
+
+void Server::undoLookups(const std::vector<uint64_t>& inodes) {
+  Lock lock(mutex_);
+  Forgets forgets;
+  for (uint64_t ino : inodes) inodes_.forget(ino, 1, forgets);
+  giveBack(forgets);
+}
+
+int Server::sendAttributes(uint64_t unique, const Attributes& attributes, Millis ttl) {
+  AttrOut out{};
+  setValidity(ttl, out.attrValid, out.attrValidNsec);
+  out.attr = toWire(attributes);
+  return send(unique, 0, &out, sizeof(out));
+}
+
 void Server::toScript(const Request& request, Job job, Pending pending, bool slow) {
   const InHeader& header = request.header();
   pending.unique = header.unique;
@@ -155,14 +181,10 @@ void Server::handle(const uint8_t* bytes, size_t length, Scratch& scratch) {
 void Server::init(Request& request) {
   InitIn in{};
   uint64_t unique = request.header().unique;
-  if (!request.take(in)) {
-    count(kMalformed);
-    send(unique, EPROTO);
-    return;
-  }
+  if (!request.take(in)) return malformed(request, EPROTO);
   InitOut out{};
   out.major = kMajor;
-  out.minor = kMinor;
+  out.minor = config_.mostMinor;
   if (in.major > kMajor) {  // the kernel then sends INIT again with our major version
     send(unique, 0, &out, sizeof(out));
     return;
@@ -181,7 +203,7 @@ void Server::init(Request& request) {
   uint64_t wanted = kInitAsyncRead | kInitBigWrites | kInitReaddirplus | kInitReaddirplusAuto | kInitAsyncDirectIo |
                     kInitParallelDirops | kInitMaxPages | kInitCacheSymlinks | kInitExplicitInvalData | kInitExt |
                     kInitHasExpireOnly | (config_.passthrough ? kInitPassthrough : 0);
-  uint64_t flags = wanted & offered;
+  uint64_t flags = wanted & offered & ~config_.withoutFlags;
   out.maxReadahead = in.maxReadahead;
   out.flags = static_cast<uint32_t>(flags);
   out.flags2 = static_cast<uint32_t>(flags >> 32);
@@ -199,7 +221,7 @@ void Server::init(Request& request) {
   send(unique, 0, &out, sizeof(out));
   Job job;
   job.kind = kJobReady;
-  job.a = std::min(in.minor, kMinor);
+  job.a = std::min(in.minor, config_.mostMinor);
   job.b = passthrough_.load() ? 1 : 0;
   jobs_.push(std::move(job));
 }

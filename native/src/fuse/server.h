@@ -5,6 +5,7 @@
 // kernel or read from a file; the job queue has a lock of its own that is taken inside (order: Server, JobQueue).
 #pragma once
 
+#include <errno.h>
 #include <sys/uio.h>
 
 #include <array>
@@ -41,6 +42,10 @@ struct ServerConfig {
   bool writable = false;        // JavaScript takes changes; otherwise all of them are EROFS
   uint32_t maxRead = 1048576;   // bytes: 256 pages, what the kernel allows at most by default
   bool passthrough = true;
+  // What is not asked of the kernel even where it is offered: flags of INIT, and the protocol's minor version. To see
+  // that older kernels will do.
+  uint64_t withoutFlags = 0;
+  uint32_t mostMinor = kMinor;
   // Entries kept in complete listings. An entry costs about 350 bytes here with its inode: 90 MB at most.
   size_t maxListed = 262144;
   // Complete files that may be opened again without JavaScript, each with a descriptor of its own.
@@ -127,6 +132,8 @@ class Server {
   void putAttributes(const PackedEntry& entry);
   void expireEntry(uint64_t parent);
   void expireAttributes(uint64_t ino);
+  // The next open asks JavaScript where the content is.
+  void expireContent(uint64_t ino);
 
   // Called every so often: deadlines, and interrupts that did not end a wait at first.
   void tick();
@@ -179,6 +186,10 @@ class Server {
   // server.cc
   void count(Counter which, uint64_t amount = 1) { counters_[which].fetch_add(amount, std::memory_order_relaxed); }
   int send(uint64_t unique, int error, const void* payload = nullptr, size_t length = 0);
+  void malformed(const Request& request, int error = EIO);
+  int sendEntry(uint64_t unique, const EntryOut& entry);
+  void undoLookups(const std::vector<uint64_t>& inodes);
+  int sendAttributes(uint64_t unique, const Attributes& attributes, Millis ttl);
   void toScript(const Request& request, Job job, Pending pending, bool slow = false);
   void giveBack(Forgets& forgets);
   void init(Request& request);
@@ -211,16 +222,12 @@ class Server {
               uint64_t& wantedCookie);
   bool appendPage(Listing& listing, uint64_t directory, const uint8_t* page, size_t length, size_t& added);
   int sendListing(uint64_t unique, const std::string& out, const std::vector<uint64_t>& counted);
+  uint64_t closeDirectory(uint64_t fh);
   void dropHandleListing(Handle& handle, Forgets& forgets);
 
-  // server-file.cc
+  // server-open.cc
   void open(Request& request);
-  void read(Request& request, Scratch& scratch);
   void release(Request& request);
-  bool readBacked(const Backing& backing, uint64_t unique, Range range, Scratch& scratch);
-  void park(Lock& lock, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script);
-  void startFills(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);
-  void unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId, int error);
   std::shared_ptr<Backing> backingFor(uint64_t nodeid, const OpenAnswer& answer);
   std::shared_ptr<OpenFd> ownFd(int fd, dev_t device, ino_t inode);
   OpenMode chooseMode(uint64_t nodeid, const std::shared_ptr<Backing>& backing, bool keepCache, bool directIo);
@@ -230,6 +237,13 @@ class Server {
   void trimSealed(Millis now, size_t most);
   OpenOut makeOpen(uint64_t fh, const Handle& handle, bool keepCache);
   int finishOpen(uint64_t unique, uint64_t fh, const Handle& handle, bool keepCache);
+
+  // server-read.cc
+  void read(Request& request, Scratch& scratch);
+  bool readBacked(const Backing& backing, uint64_t unique, Range range, Scratch& scratch);
+  void park(Lock& lock, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script);
+  void startFills(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);
+  void unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId, int error);
 
   const ServerConfig config_;
   Channel& channel_;

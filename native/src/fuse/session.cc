@@ -180,27 +180,35 @@ void Session::deliverNotifications() {
       work.swap(notifications_);
       notifying_ = true;
     }
-    for (const Notification& notification : work) {
-      // The kernel answers ENOENT for what it does not know (any more): nothing to do then.
-      if (notification.entry) {
-        server_.expireEntry(notification.ino);
-        InvalEntryOut body{notification.ino, static_cast<uint32_t>(notification.name.size()),
-                           server_.expireOnly() ? kExpireOnly : 0};
-        OutHeader header{static_cast<uint32_t>(sizeof(header) + sizeof(body) + notification.name.size() + 1),
-                         kNotifyInvalEntry, 0};
-        iovec parts[3] = {{&header, sizeof(header)},
-                          {&body, sizeof(body)},
-                          {const_cast<char*>(notification.name.c_str()), notification.name.size() + 1}};
-        device_.send(parts, 3);
-      } else {
-        server_.expireAttributes(notification.ino);
-        InvalInodeOut body{notification.ino, -1, 0};  // off < 0: attributes only, never pages
-        OutHeader header{sizeof(header) + sizeof(body), kNotifyInvalInode, 0};
-        iovec parts[2] = {{&header, sizeof(header)}, {&body, sizeof(body)}};
-        device_.send(parts, 2);
-      }
-    }
+    for (const Notification& notification : work) deliver(notification);
   }
+}
+
+// The kernel answers ENOENT for what it does not know (any more): nothing to do then.
+void Session::deliver(const Notification& notification) {
+  if (notification.kind == Notification::kEntry) {
+    server_.expireEntry(notification.ino);
+    InvalEntryOut body{notification.ino, static_cast<uint32_t>(notification.name.size()),
+                       server_.expireOnly() ? kExpireOnly : 0};
+    OutHeader header{static_cast<uint32_t>(sizeof(header) + sizeof(body) + notification.name.size() + 1),
+                     kNotifyInvalEntry, 0};
+    iovec parts[3] = {{&header, sizeof(header)},
+                      {&body, sizeof(body)},
+                      {const_cast<char*>(notification.name.c_str()), notification.name.size() + 1}};
+    device_.send(parts, 3);
+    return;
+  }
+  bool content = notification.kind == Notification::kContent;
+  if (content) {
+    server_.expireContent(notification.ino);
+  } else {
+    server_.expireAttributes(notification.ino);
+  }
+  // An offset below 0 means the attributes only. Pages under way are waited for: readers go on answering meanwhile.
+  InvalInodeOut body{notification.ino, content ? 0 : -1, 0};
+  OutHeader header{sizeof(header) + sizeof(body), kNotifyInvalInode, 0};
+  iovec parts[2] = {{&header, sizeof(header)}, {&body, sizeof(body)}};
+  device_.send(parts, 2);
 }
 
 }  // namespace imgfs::fuse

@@ -14,8 +14,9 @@
 namespace imgfs::fuse {
 
 struct Notification {
-  bool entry = false;  // else attributes of `ino`
-  uint64_t ino = 0;    // the directory, for an entry
+  enum Kind { kEntry, kAttributes, kContent };
+  Kind kind = kAttributes;
+  uint64_t ino = 0;  // the directory, for an entry
   std::string name;
 };
 
@@ -42,6 +43,7 @@ class Session {
   void readRequests();
   void answer();
   void deliverNotifications();
+  void deliver(const Notification& notification);
   void readerEnded(int error);
   void wakeReaders();
 

@@ -1,4 +1,4 @@
-/** The addon's FUSE part as TypeScript sees it (native/src/fuse/binding.cc). */
+/** The addon's FUSE part as TypeScript sees it (native/src/fuse/binding*.cc). */
 import { loadAddon } from '../../addon/load-addon.js';
 
 /** What one call delivers: nobody waited any more, delivered, or delivered and our handle is not needed any more. */
@@ -10,7 +10,7 @@ export const openFlags = { keepCache: 1, directIo: 2, complete: 4 } as const;
 /** Flag of `fillDone`: the range cannot be kept on disk, ask for its bytes with `read`. */
 export const fillUseRead = 1;
 
-/** Sizes of the shared buffers, as in binding.cc. */
+/** Sizes of the shared buffers, as in binding-jobs.cc. */
 export const batchWords = 128 * 12;
 export const batchNameBytes = 128 * 256;
 
@@ -45,6 +45,9 @@ export interface AddonSessionOptions {
   readonly slowTimeoutMs: number;
   readonly maxRead: number;
   readonly passthrough: boolean;
+  /** Flags of INIT that are not asked for, and the newest minor version (0: the newest known). */
+  readonly withoutFlags: number;
+  readonly mostMinor: number;
   /** False: everything that changes something is answered EROFS without asking. */
   readonly writable: boolean;
   /** Receives jobs: `batchWords` numbers and, over the same memory, the cookies. */
@@ -95,6 +98,8 @@ export interface AddonSession {
   /** `name` is a string of bytes (latin1). */
   expireEntry(parent: number, name: string): void;
   expireAttributes(inode: number): void;
+  /** Pages and attributes. */
+  expireContent(inode: number): void;
   statistics(): Record<string, number>;
   /** Start the threads. */
   run(): void;

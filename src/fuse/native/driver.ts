@@ -13,6 +13,7 @@ import { findDeviceRefusal } from '../device.js';
 import type { DriverAvailability, FuseDriver, MountOptions, MountSession } from '../driver.js';
 import { loadAddonFuse, type AddonFuse, type AddonMountResult } from './addon-fuse.js';
 import { Dispatcher } from './dispatcher.js';
+import { isPlain, kernelLimits } from './kernel-features.js';
 import { NativeSession } from './session.js';
 import { startWatchdog } from './watchdog.js';
 
@@ -69,11 +70,6 @@ function mountFailure(mountPoint: string, result: AddonMountResult): ImgfsError 
       ? 'give this user access to /dev/fuse'
       : 'imgfs doctor shows what is missing';
   return new ImgfsError('mount-unavailable', `mount at ${mountPoint}: ${cause}`, { path: mountPoint, hint });
-}
-
-/** `IMGFS_FUSE_PLAIN=1`: do without what only root may, to see or measure what everybody gets. */
-function isPlain(): boolean {
-  return process.env['IMGFS_FUSE_PLAIN'] === '1';
 }
 
 interface Mounted {
@@ -150,6 +146,7 @@ async function mount(
     slowTimeoutMs: options.operationTimeoutMs * slowFactor,
     maxRead: maxReadBytes,
     passthrough: !isPlain(),
+    ...kernelLimits(),
     writable: !options.readOnly && isWritable(fileSystem),
     words: dispatcher.words,
     names: dispatcher.names,

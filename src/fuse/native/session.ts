@@ -127,6 +127,9 @@ export class NativeSession implements MountSession {
       expireAttributes: (inode) => {
         if (this.#open) session.expireAttributes(inode);
       },
+      expireContent: (inode) => {
+        if (this.#open) session.expireContent(inode);
+      },
     };
   }
 

@@ -84,6 +84,7 @@ test('T6 entries of a tag are expired when it is seen to have moved', async () =
   fileSystem.attach?.({
     expireEntry: (parent, name) => expired.push(`${parent === repository ? 'app' : '@tags'}/${name}`),
     expireAttributes: () => undefined,
+    expireContent: () => undefined,
   });
   await inode(`${host}/app/v1`);
   await inode(`${host}/app/@tags/v1`);

@@ -1,4 +1,4 @@
-// Files: opening, reading from their backing file, asking for what is missing.
+// Opening and closing files: which way the kernel reads them, and the files on disk behind them.
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -9,21 +9,11 @@
 #include "server.h"
 
 namespace imgfs::fuse {
-namespace {
-
-// JavaScript's numbers are exact up to 2^53; no file is that long.
-constexpr uint64_t kMaxOffset = (1ull << 53) - (1ull << 32);
-
-}  // namespace
 
 void Server::open(Request& request) {
   OpenIn in{};
   const InHeader& header = request.header();
-  if (!request.take(in)) {
-    count(kMalformed);
-    send(header.unique, EIO);
-    return;
-  }
+  if (!request.take(in)) return malformed(request);
   uint64_t fh = 0;
   Handle handle;
   if ((in.flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY) {
@@ -163,6 +153,14 @@ void Server::seal(const std::shared_ptr<Backing>& backing) {
   if (config_.maxSealed > 0) sealed_[backing->nodeid] = Sealed{backing, now + config_.sealedTtl};
 }
 
+void Server::expireContent(uint64_t ino) {
+  expireAttributes(ino);
+  Lock lock(mutex_);
+  sealed_.erase(ino);
+  dropBackingId(ino);
+  partial_.erase(ino);
+}
+
 // Lets go of files that are over their time or were evicted (their space is only freed then), and of any others
 // beyond `most`.
 void Server::trimSealed(Millis now, size_t most) {
@@ -223,211 +221,10 @@ std::shared_ptr<Backing> Server::backingFor(uint64_t nodeid, const OpenAnswer& a
   return backing;
 }
 
-void Server::read(Request& request, Scratch& scratch) {
-  ReadIn in{};
-  const InHeader& header = request.header();
-  if (!request.take(in)) {
-    count(kMalformed);
-    send(header.unique, EIO);
-    return;
-  }
-  if (in.offset > kMaxOffset) {
-    send(header.unique, EINVAL);
-    return;
-  }
-  std::shared_ptr<Backing> backing;
-  Pending pending;
-  pending.fh = in.fh;
-  pending.offset = in.offset;
-  pending.size = std::min(in.size, config_.maxRead);
-  Job job;
-  job.b = in.offset;
-  job.c = pending.size;
-  Range range{in.offset, in.offset + pending.size};
-  bool present = false;
-  {
-    Lock lock(mutex_);
-    auto found = handles_.find(in.fh);
-    if (found == handles_.end() || found->second.mode == OpenMode::kDirectory ) {
-      lock.unlock();
-      send(header.unique, EBADF);
-      return;
-    }
-    job.a = found->second.script;
-    backing = found->second.backing;
-    if (backing) {
-      range.end = std::min(range.end, backing->size);
-      present = range.empty() || backing->has(range);
-    }
-    if (backing && !present) {
-      pending.unique = header.unique;
-      pending.nodeid = header.nodeid;
-      pending.opcode = header.opcode;
-      pending.pid = header.pid;
-      pending.parkedOn = backing;
-      uint64_t id = pending_.add(std::move(pending), nowMillis());
-      park(lock, backing, id, range, job.a);
-      return;
-    }
-  }
-  if (range.empty()) {
-    send(header.unique, 0);
-    return;
-  }
-  if (present && readBacked(*backing, header.unique, range, scratch)) return;
-  if (job.a != 0) {
-    count(kReadFallbacks, present ? 1 : 0);
-    toScript(request, std::move(job), std::move(pending));
-    return;
-  }
-  send(header.unique, EIO);
-}
-
-// False when the file does not have what it should: it was damaged. It is not trusted again without JavaScript.
-bool Server::readBacked(const Backing& backing, uint64_t unique, Range range, Scratch& scratch) {
-  size_t length = static_cast<size_t>(range.end - range.begin);
-  if (scratch.data.size() < length) scratch.data.resize(config_.maxRead);
-  size_t done = 0;
-  while (done < length) {
-    ssize_t got = pread(backing.file->fd, scratch.data.data() + done, length - done,
-                        static_cast<off_t>(backing.base + range.begin + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) {
-      Lock lock(mutex_);
-      sealed_.erase(backing.nodeid);
-      dropBackingId(backing.nodeid);
-      return false;
-    }
-    done += static_cast<size_t>(got);
-  }
-  count(kBackedReads);
-  count(kBackedBytes, length);
-  send(unique, 0, scratch.data.data(), length);
-  return true;
-}
-
-void Server::park(Lock&, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script) {
-  count(kParked);
-  backing->waiters.push_back({pendingId, range, script});
-  startFills(*backing, backing, range, script);
-}
-
-// One fill for each part that is neither there nor on its way.
-void Server::startFills(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script) {
-  RangeSet coming;
-  for (const Backing::Fill& fill : backing.fills) coming.add(fill.range);
-  for (const Range& absent : backing.present.missing(range)) {
-    for (const Range& gap : coming.missing(absent)) {
-      Job job;
-      job.kind = kJobFill;
-      job.id = ++lastFill_;
-      job.nodeid = backing.nodeid;
-      job.a = script;
-      job.b = gap.begin;
-      job.c = gap.end;
-      backing.fills.push_back({job.id, gap});
-      fills_.emplace(job.id, shared);
-      count(kFills);
-      jobs_.push(std::move(job));
-    }
-  }
-}
-
-// A waiter gave up. Fills that nobody waits for any more are called off.
-void Server::unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId, int error) {
-  auto& waiters = backing->waiters;
-  waiters.erase(std::remove_if(waiters.begin(), waiters.end(), [&](auto& w) { return w.pendingId == pendingId; }),
-                waiters.end());
-  auto& fills = backing->fills;
-  for (auto fill = fills.begin(); fill != fills.end();) {
-    bool wanted = std::any_of(waiters.begin(), waiters.end(), [&](auto& w) { return w.range.overlaps(fill->range); });
-    if (wanted) {
-      ++fill;
-      continue;
-    }
-    Job job;
-    job.kind = kJobAbort;
-    job.a = fill->id;
-    job.b = 1;
-    job.c = static_cast<uint64_t>(error);
-    jobs_.push(std::move(job));
-    fills_.erase(fill->id);
-    fill = fills.erase(fill);
-  }
-}
-
-void Server::fillDone(uint64_t fillId, int error, bool useRead, bool complete, const std::vector<Range>& present) {
-  std::vector<uint64_t> failed;
-  bool ready = false;
-  {
-    Lock lock(mutex_);
-    auto found = fills_.find(fillId);
-    if (found == fills_.end()) return;
-    std::shared_ptr<Backing> backing = found->second;
-    fills_.erase(found);
-    auto fill = std::find_if(backing->fills.begin(), backing->fills.end(), [&](auto& f) { return f.id == fillId; });
-    Range range = fill->range;
-    backing->fills.erase(fill);
-    backing->complete = backing->complete || complete;
-    for (const Range& part : present) backing->present.add(part);
-    if (error == 0 && !useRead) backing->present.add(range);
-
-    std::vector<Backing::Waiter> waiters = std::move(backing->waiters);
-    backing->waiters.clear();
-    for (Backing::Waiter& waiter : waiters) {
-      Pending* request = pending_.find(waiter.pendingId);
-      if (request == nullptr) continue;
-      if (backing->has(waiter.range)) {
-        Pending taken;
-        pending_.take(waiter.pendingId, taken);
-        taken.parkedOn = nullptr;
-        parked_.push_back({std::move(taken), backing, waiter.script});
-        ready = true;
-      } else if (waiter.range.overlaps(range) && useRead && waiter.script != 0) {
-        request->parkedOn = nullptr;
-        Job job;
-        job.kind = kRead;
-        job.id = waiter.pendingId;
-        job.nodeid = backing->nodeid;
-        job.a = waiter.script;
-        job.b = request->offset;
-        job.c = request->size;
-        jobs_.push(std::move(job));
-      } else if (waiter.range.overlaps(range) && (error != 0 || useRead)) {
-        request->parkedOn = nullptr;
-        failed.push_back(waiter.pendingId);
-      } else {
-        backing->waiters.push_back(waiter);
-        startFills(*backing, backing, waiter.range, waiter.script);
-      }
-    }
-  }
-  for (uint64_t id : failed) replyError(id, error == 0 ? EIO : error);
-  if (ready && parkedReady_) parkedReady_();
-}
-
-bool Server::answerParked(Scratch& scratch) {
-  std::vector<Parked> work;
-  {
-    Lock lock(mutex_);
-    work.swap(parked_);
-  }
-  for (Parked& parked : work) {
-    const Pending& request = parked.request;
-    Range range{request.offset, std::min(request.offset + request.size, parked.backing->size)};
-    if (!readBacked(*parked.backing, request.unique, range, scratch)) send(request.unique, EIO);
-  }
-  return !work.empty();
-}
-
 void Server::release(Request& request) {
   ReleaseIn in{};
   const InHeader& header = request.header();
-  if (!request.take(in)) {
-    count(kMalformed);
-    send(header.unique, EIO);
-    return;
-  }
+  if (!request.take(in)) return malformed(request);
   {
     Lock lock(mutex_);
     auto found = handles_.find(in.fh);
