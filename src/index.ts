@@ -91,3 +91,4 @@ export {
   type CopySource,
 } from './image/copy/copy-image.js';
 export { mergeIndex, type MergedIndex } from './image/merge-index.js';
+export { archiveStream, type ExportedArchive, type ExportFormat } from './image/export/exported-archive.js';

@@ -62,14 +62,16 @@ export async function openTree(
   extra: Partial<FileSystemOptions> = {},
 ): Promise<FileSystem> {
   const { createFileSystem } = await import('../vfs/create-file-system.js');
+  const { ImageExports } = await import('../vfs/export/image-exports.js');
   const { ImageInside } = await import('../vfs/inside/image-inside.js');
   const { settings, stores, content } = runtime;
   const layers = await openLayers(runtime);
   const presentation = { owner: settings.owner, symlinks: settings.symlinks, allXattrs: settings.allXattrs };
+  const inside = new ImageInside({ layers, content, presentation });
   return createFileSystem({
     stores,
     content,
-    extensions: [new ImageInside({ layers, content, presentation })],
+    extensions: [inside, new ImageExports({ inside, content })],
     tagTtlMs: settings.tagTtlMs,
     ...platformOption(settings),
     ...extra,

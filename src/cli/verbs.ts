@@ -27,6 +27,7 @@ export const verbs: readonly Verb[] = [
   { name: 'exists', summary: 'say by exit code whether an image is there', group: 'looking', load: async () => (await import('./commands/exists.js')).existsCommand },
   { name: 'cp', summary: 'copy an image from any store to any store', group: 'moving', load: async () => (await import('./commands/cp.js')).cpCommand },
   { name: 'push', summary: 'push an image, beside the platforms that are there', group: 'moving', load: async () => (await import('./commands/push.js')).pushCommand },
+  { name: 'export', summary: 'write an image as one archive: OCI, docker or its root file system', group: 'moving', load: async () => (await import('./commands/export.js')).exportCommand },
   { name: 'pull', summary: 'fetch an image whole and keep it', group: 'moving', load: async () => (await import('./commands/pull.js')).pullCommand },
   { name: 'tag', summary: 'give an image one more tag', group: 'moving', load: async () => (await import('./commands/tag.js')).tagCommand },
   { name: 'rm', summary: 'delete a tag or a manifest', group: 'moving', load: async () => (await import('./commands/rm.js')).rmCommand },

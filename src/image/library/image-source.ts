@@ -8,7 +8,11 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { ImageConfig } from '../../oci/image-config.js';
 import { referencedBlobs } from '../../oci/manifest.js';
+import { LayerStore } from '../../layer/layer-store.js';
 import type { CallOptions } from '../../store/store.js';
+import { archiveStream, type ExportedArchive, type ExportFormat } from '../export/exported-archive.js';
+import { openImageArchive, planImageArchive } from '../export/image-archive.js';
+import { openRootfsArchive } from '../export/rootfs-archive.js';
 import { imageHistory, type HistoryStep } from '../history.js';
 import type { Image } from '../image.js';
 import { inspectImage, type InspectOptions, type Inspection } from '../inspect.js';
@@ -94,6 +98,56 @@ export class ImageSource {
       await this.image.config(options),
       manifest.kind === 'image' ? manifest.layers : manifest.blobs,
     );
+  }
+
+  /** The OCI archive of all that the name stands for, as a stream; `name` renames the image in it. */
+  async *ociTarReader(name?: string, options: CallOptions = {}): AsyncGenerator<Uint8Array, void> {
+    yield* archiveStream(await this.openArchive('oci', name, options), options);
+  }
+
+  /** The archive that `docker load` and `podman load` take, as a stream; `name` renames the image in it. */
+  async *v1TarReader(name?: string, options: CallOptions = {}): AsyncGenerator<Uint8Array, void> {
+    yield* archiveStream(await this.openArchive('docker', name, options), options);
+  }
+
+  /** The same: skopeo's `Image.DockerTar`. */
+  dockerTar(options: CallOptions = {}): AsyncIterable<Uint8Array> {
+    return this.v1TarReader(undefined, options);
+  }
+
+  /** The root file system, all layers merged, as a stream. Layers never seen are gone through once. */
+  async *tarReader(options: CallOptions = {}): AsyncGenerator<Uint8Array, void> {
+    yield* archiveStream(await this.openArchive('rootfs', undefined, options), options);
+  }
+
+  /**
+   * An archive of known size, readable at any offset; nothing is written to disk for it. Close it.
+   * @throws ImgfsError `unsupported` for artifacts as `docker` or `rootfs`; what reading the image throws.
+   */
+  async openArchive(
+    format: ExportFormat,
+    name?: string,
+    options: CallOptions = {},
+  ): Promise<ExportedArchive> {
+    const { content } = this.#context;
+    if (format === 'rootfs') {
+      const layers = new LayerStore({ cache: content });
+      const archive = await openRootfsArchive(this.image, layers, options);
+      const close = async (): Promise<void> => {
+        await archive.close();
+        await layers.close();
+      };
+      return {
+        size: archive.size,
+        read: (buffer, position, call) => archive.read(buffer, position, call),
+        close,
+      };
+    }
+    const plan = await planImageArchive(this.image, format, content, {
+      ...signalOf(options),
+      ...(name === undefined ? {} : { name }),
+    });
+    return openImageArchive(plan, this.image, content);
   }
 
   /** Bills of materials: of referrers, of cosign's tag, of the attestation children of an index. */

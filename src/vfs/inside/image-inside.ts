@@ -75,12 +75,22 @@ export class ImageInside implements ImageExtension {
     await this.#trees.close();
   }
 
-  #rootfs(image: Image, chosen: ChosenManifest): Found {
-    const view = new TreeView(this.#parts, {
+  /** The merged tree of an image, for whoever shows it in another form; undefined for artifacts. */
+  async rootfsView(image: Image, options: CallOptions): Promise<TreeView | undefined> {
+    const chosen = await image.chosen(options);
+    return hasRootfs(chosen) ? this.#merged(image, chosen) : undefined;
+  }
+
+  #merged(image: Image, chosen: ChosenManifest): TreeView {
+    return new TreeView(this.#parts, {
       key: `merged ${chosen.descriptor.digest}`,
       sources: this.#sources.all(image, chosen),
       alone: false,
     });
+  }
+
+  #rootfs(image: Image, chosen: ChosenManifest): Found {
+    const view = this.#merged(image, chosen);
     return found(new TreeRootDirectory(view, this.#mtimeNs(image)), view.immutableMs);
   }
 
