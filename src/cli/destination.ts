@@ -5,6 +5,8 @@ import type { PushStore } from '../image/upload/sender.js';
 import type { StoreDirectory } from '../image/stores.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { isRegistryHost, withDefaultTag } from '../oci/reference.js';
+import type { DockerDaemonStore } from '../store/docker-daemon/docker-daemon-store.js';
+import { parseEngineName } from '../store/engine-name.js';
 import type { ArchiveFormat } from '../store/archive/write/plan-images.js';
 import { locationTarget, parseLocation } from '../store/location.js';
 import { openStore } from '../store/open.js';
@@ -19,6 +21,7 @@ interface OpenedDestination {
 /** A store that takes blobs and manifests, or an archive, which is written as a whole. */
 export type Destination = OpenedDestination &
   (
+    | { readonly engine: DockerDaemonStore }
     | { readonly store: PushStore }
     | { readonly archive: { readonly format: ArchiveFormat; readonly path: string } }
   );
@@ -39,9 +42,14 @@ export async function openDestination(text: string, stores: StoreDirectory): Pro
     const store: ImageStore = await stores.registry(registry);
     return { store: assertPusher(store), target, close: async () => undefined };
   }
+  if (location.transport === 'docker-daemon') {
+    const { openDockerDaemon } = await import('../store/docker-daemon/docker-daemon-store.js');
+    const engine = await openDockerDaemon(parseEngineName(location.name));
+    return { engine, target: locationTarget(location) ?? { repository: '' }, close: () => engine.close() };
+  }
   if (!('path' in location)) {
     throw new ImgfsError('unsupported', `${location.transport}: cannot be written`, {
-      hint: 'write to a registry, oci:, oci-archive:, docker-archive: or dir:',
+      hint: 'write to a registry, oci:, oci-archive:, docker-archive:, docker-daemon: or dir:',
     });
   }
   const { transport } = location;

@@ -33,7 +33,8 @@ export function parseFullName(text: string): ImageName | undefined {
 
 /** As {@link parseFullName}, for lists that hold names with digests too: those are no tags. */
 export function parseTagName(text: string): ImageName | undefined {
-  return text.includes('@') ? undefined : parseFullName(text);
+  // Kubernetes names images by the digest of their config as well.
+  return text.includes('@') || isDigest(text) ? undefined : parseFullName(text);
 }
 
 /** The name a text of a layout stands for: one word is a tag, a reference is a full name, the rest is kept as it is. */

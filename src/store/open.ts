@@ -67,6 +67,14 @@ export const localOpeners: StoreOpeners = {
     const { openContainersStorage } = await import('./containers-storage/open-storage.js');
     return openContainersStorage(engineOf(location), options);
   },
+  containerd: async (location, options) => {
+    const { openContainerd } = await import('./containerd/open-containerd.js');
+    return openContainerd(engineOf(location), options);
+  },
+  'docker-daemon': async (location, options) => {
+    const { openDockerDaemon } = await import('./docker-daemon/docker-daemon-store.js');
+    return openDockerDaemon(engineOf(location), options);
+  },
   dir: async (location, options) => {
     const { openDirStore } = await import('./dir/dir-store.js');
     return openDirStore(pathOf(location), options);

@@ -45,7 +45,7 @@ export interface Snapshot {
    * Undefined when there is no such blob.
    * @throws ImgfsError when it is known why the blob cannot be had.
    */
-  blob(digest: Digest): SnapshotBlob | undefined;
+  blob(digest: Digest): SnapshotBlob | undefined | Promise<SnapshotBlob | undefined>;
   /** Called once, when nothing reads from it any more. */
   close(): Promise<void>;
 }
@@ -92,8 +92,8 @@ class Loaded<Version extends Snapshot> {
     if (this.users === 0) await this.snapshot.close();
   }
 
-  blob(digest: Digest): SnapshotBlob {
-    const blob = this.snapshot.blob(digest);
+  async blob(digest: Digest): Promise<SnapshotBlob> {
+    const blob = await this.snapshot.blob(digest);
     if (blob !== undefined) return blob;
     const { path, missingHint } = this.source;
     throw new ImgfsError('not-found', `${path} has no blob ${digest}`, { digest, path, hint: missingHint });
@@ -112,7 +112,7 @@ class Loaded<Version extends Snapshot> {
   }
 
   async readManifest(digest: Digest): Promise<Uint8Array> {
-    const blob = this.blob(digest);
+    const blob = await this.blob(digest);
     const size = sizeOf(blob);
     if (size > maxManifestBytes) {
       throw new ImgfsError(
@@ -201,7 +201,7 @@ export class SnapshotStore<Version extends Snapshot = Snapshot>
     const { digest, size } = descriptor;
     const range = clipRange(options.range, size);
     const version = await this.version();
-    const blob = version.blob(digest);
+    const blob = await version.blob(digest);
     if (sizeOf(blob) !== size) {
       throw new ImgfsError(
         'integrity',
@@ -231,7 +231,7 @@ export class SnapshotStore<Version extends Snapshot = Snapshot>
 
   async statBlob(_repository: string, digest: Digest, options?: CallOptions): Promise<Descriptor> {
     checkSignal(options, 'stat blob');
-    const size = sizeOf((await this.version()).blob(digest));
+    const size = sizeOf(await (await this.version()).blob(digest));
     return { mediaType: mediaTypes.octetStream, digest, size };
   }
 

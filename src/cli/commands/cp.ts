@@ -5,7 +5,7 @@ import { formatPlatform } from '../../oci/platform.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { copyProgress, copySummary } from '../copy-progress.js';
 import { openDestination } from '../destination.js';
-import { copyToArchive } from '../../image/archive/copy-to-archive.js';
+import { copyToArchive, copyToEngine } from '../../image/archive/copy-to-archive.js';
 import { withImage } from '../runtime.js';
 import { archiveOptions, openStores } from '../registries.js';
 import { settingsFrom, storeOptions } from '../settings.js';
@@ -53,11 +53,17 @@ export async function runCopy(args: Arguments, context: CommandContext): Promise
               { ...destination.archive, repository },
               { ...copying, ...archiveOptions(settings) },
             )
-          : copyImage(
-              source,
-              { store: destination.store, repository },
-              { ...copying, parallel: Number(args['parallel']) },
-            )
+          : 'engine' in destination
+            ? copyToEngine(
+                source,
+                { engine: destination.engine, repository },
+                { ...copying, ...archiveOptions(settings) },
+              )
+            : copyImage(
+                source,
+                { store: destination.store, repository },
+                { ...copying, parallel: Number(args['parallel']) },
+              )
       ).finally(() => progress.done());
       // An archive that goes to standard output has it for itself.
       const says = 'archive' in destination && isStandardOutput(destination.archive.path) ? undefined : out;
@@ -103,7 +109,7 @@ export const cpCommand: Command = {
     ['imgfs cp --platform linux/arm64 alpine oci:./layout:alpine', 'one platform into an OCI layout'],
     ['imgfs cp oci-archive:image.tar ghcr.io/me/app:v1', 'push an archive'],
     ['imgfs cp alpine:3.20 docker-archive:a.tar:alpine:3.20', 'save for docker load and podman load'],
-    ['imgfs cp alpine docker-archive:/dev/stdout:alpine | docker load', 'without a file'],
+    ['imgfs cp ghcr.io/me/app:v1 docker-daemon:me/app:v1', 'into dockerd, as docker load does'],
   ],
   options: copyOptions,
   run: runCopy,

@@ -14,9 +14,9 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
   const stores = openStores(settingsFrom(args), []);
   const destination = await openDestination(to, stores);
   try {
-    // An archive is written as a whole, and what is put by digest has no tag to merge into.
+    // Archives and engines take whole images, and what is put by digest has no tag to merge into.
     const { tag, digest, repository } = destination.target;
-    if ('archive' in destination || tag === undefined || digest !== undefined)
+    if (!('store' in destination) || tag === undefined || digest !== undefined)
       return await runCopy(args, context);
     const { store } = destination;
     await withImage(from, args, context, async (image) => {

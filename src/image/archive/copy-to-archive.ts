@@ -5,7 +5,13 @@ import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Platform } from '../../oci/platform.js';
 import { openArchiveStore, type ArchiveStore } from '../../store/archive/archive-store.js';
 import { planImages, type ArchivedImage, type ArchiveFormat } from '../../store/archive/write/plan-images.js';
-import { writeTarFile, writeTarStream } from '../../store/archive/write/write-tar.js';
+import {
+  verifiedTar,
+  writeTarFile,
+  writeTarStream,
+  type WriteTarOptions,
+} from '../../store/archive/write/write-tar.js';
+import type { DockerDaemonStore } from '../../store/docker-daemon/docker-daemon-store.js';
 import { fsErrorCode, fileError } from '../../store/file-error.js';
 import type { ImageName } from '../../store/image-name.js';
 import { withLock } from '../../store/layout/lock.js';
@@ -155,13 +161,24 @@ async function write(
   options: CopyToArchiveOptions,
 ): Promise<CopyResult> {
   const plan = await planImages(format, [...kept, ...added], index);
+  return counted(added, kept, options, (progress) =>
+    (isStream ? writeTarStream : writeTarFile)(path, plan, progress),
+  );
+}
+
+/** Send an archive somewhere, and tell what passes. */
+async function counted(
+  added: readonly ArchivedImage[],
+  kept: readonly ArchivedImage[],
+  options: CopyToArchiveOptions,
+  send: (progress: WriteTarOptions) => Promise<void>,
+): Promise<CopyResult> {
   const ours = new Set(added.flatMap(({ blobs }) => blobs.map(({ digest }) => digest)));
   const old = new Set(kept.flatMap(({ blobs }) => blobs.map(({ digest }) => digest)));
   const present = [...ours].filter((digest) => old.has(digest)).length;
   let [sent, sentBytes] = [0, 0];
   const tell = (event: CopyEvent): void => options.onEvent?.(event);
-  const writer = isStream ? writeTarStream : writeTarFile;
-  await writer(path, plan, {
+  await send({
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     onBlob: (digest, size, state) => {
       if (state === 'start') return tell({ kind: 'blob-start', digest, size });
@@ -186,4 +203,15 @@ async function write(
     blobs: { present, mounted: 0, sent },
     sentBytes,
   };
+}
+
+/** Copy an image into an engine as `docker load` does. @throws as {@link copyToArchive}, and what the engine says. */
+export async function copyToEngine(
+  source: CopySource,
+  { engine, repository }: { readonly engine: DockerDaemonStore; readonly repository: string },
+  options: CopyToArchiveOptions = {},
+): Promise<CopyResult> {
+  const added = await collectAll(source, { format: 'docker-archive', path: engine.id, repository }, options);
+  const plan = await planImages('docker-archive', added);
+  return counted(added, [], options, (progress) => engine.load(verifiedTar(plan, progress), progress));
 }

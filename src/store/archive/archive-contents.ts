@@ -65,7 +65,7 @@ export async function digestMember(
 
 /** Fill the first `length` bytes of the buffer. @throws ImgfsError `stale` when the file ends before. */
 export async function readExactly(
-  file: ArchiveFile,
+  file: Pick<ArchiveFile, 'path' | 'handle'>,
   buffer: Buffer,
   position: number,
   length: number,
