@@ -71,8 +71,10 @@ class LayerIndexer {
  private:
   bool consume(const uint8_t* data, size_t length);
   bool deliver(const uint8_t* data, size_t length);
-  uint64_t longestSpan() const;
-  uint64_t sinceStart() const { return outTotal_ - startOut_; }
+  uint64_t pieces() const;
+  uint64_t longestOut() const;
+  uint64_t longestIn() const;
+  bool hasLength(uint64_t out) const;
   void atEvent(Event event);
   void openSpan(StartKind kind, uint8_t bits);
   void closeSpan();
@@ -104,6 +106,7 @@ class LayerIndexer {
   uint64_t spanIn_ = 0;
   uint64_t spanOut_ = 0;
   // Where the last span began at which decoding can start.
+  uint64_t startIn_ = 0;
   uint64_t startOut_ = 0;
   SHA256_CTX spanHash_ = {};
   uint32_t spanCrc_ = 0;

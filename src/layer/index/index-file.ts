@@ -4,7 +4,7 @@
  *     0   "imgfs-lidx", version, byte order          16 bytes
  *     16  windows, deflated one by one               read when a span needs its own
  *     …   entries (table-codec.ts), deflated
- *     …   spans (span-table.ts)
+ *     …   spans (span-table.ts), deflated
  *     …   JSON: what layer this is, counts
  *     …   f64 offset of entries, spans, JSON; f64 length of the file; sha256 from the entries up to here
  *
@@ -25,7 +25,7 @@ import { SpanTable, type Span } from './span-table.js';
 import { decodeTable, encodeTable, type TableCounts } from './table-codec.js';
 
 /** Raised when the meaning of the file changes: older files are made anew. */
-export const indexVersion = 1;
+export const indexVersion = 2;
 
 const headerBytes = 16;
 const footerBytes = 64;
@@ -53,8 +53,9 @@ export interface IndexFacts {
 
 interface Meta extends IndexFacts {
   readonly counts: TableCounts;
-  /** Length of the entries when inflated. */
+  /** Length of the entries, and of the spans, when inflated. */
   readonly tableBytes: number;
+  readonly spanBytes: number;
 }
 
 const deflateAsync = promisify<Uint8Array, { level: number }, Buffer<ArrayBuffer>>(deflateRaw);
@@ -162,9 +163,10 @@ export class IndexWriter {
     if (this.memory !== undefined) throw new ImgfsError('cache-full', 'write layer index: the disk is full');
     const { counts, bytes } = encodeTable(table);
     const entries = await deflateAsync(bytes, { level: 6 });
-    const meta: Meta = { ...facts, counts, tableBytes: bytes.length };
+    const spanRecords = spans.toBytes();
+    const spanBytes = await deflateAsync(spanRecords, { level: 6 });
+    const meta: Meta = { ...facts, counts, tableBytes: bytes.length, spanBytes: spanRecords.length };
     const json = Buffer.from(JSON.stringify(meta));
-    const spanBytes = spans.toBytes();
     const entriesAt = this.length;
     const spansAt = entriesAt + entries.length;
     const metaAt = spansAt + spanBytes.length;
@@ -286,7 +288,8 @@ export class IndexFile {
       meta.counts,
       await inflateAsync(packed, { maxOutputLength: meta.tableBytes + 1 }),
     );
-    const spans = new SpanTable(bytes.subarray(spansAt - entriesAt, metaAt - entriesAt));
+    const packedSpans = bytes.subarray(spansAt - entriesAt, metaAt - entriesAt);
+    const spans = new SpanTable(await inflateAsync(packedSpans, { maxOutputLength: meta.spanBytes + 1 }));
     if (spans.windowBytes !== entriesAt - headerBytes) throw damaged('its windows are not in place');
     return new IndexFile(file, meta, table, spans, size);
   }

@@ -172,10 +172,10 @@ export class IndexPass {
     const { decoded, spans } = this.parts;
     if (lost) this.keepFrom = Infinity;
     if (decoded === undefined) return;
-    for (let index = before; index < spans.count; index += 1) {
-      const span = spans.get(index);
-      if (this.keepFrom !== undefined && span.out >= this.keepFrom) await decoded.written(span);
-    }
+    const from = this.keepFrom;
+    let first = before;
+    while (first < spans.count && (from === undefined || spans.get(first).out < from)) first += 1;
+    if (first < spans.count) await decoded.written(spans, first, spans.count);
   }
 
   private stepError(step: IndexerStep): ImgfsError {

@@ -10,7 +10,7 @@ import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createLogger } from '../../observe/log.js';
 import { digestAlgorithm, digestHex, type Digest } from '../../oci/digest.js';
-import type { Span } from '../index/span-table.js';
+import type { Span, SpanTable } from '../index/span-table.js';
 import { isRightOutput } from './span-bytes.js';
 
 const log = createLogger('layer');
@@ -99,7 +99,9 @@ export class DecodedFile {
         const { bytesWritten } = await this.data.write(bytes, at, bytes.length - at, span.out + at);
         at += bytesWritten;
       }
-      await this.mark(span, state.present);
+      this.setState(span.index, state.present);
+      this.onGrow(span.outEnd - span.out);
+      await this.map.write(Uint8Array.of(1), 0, 1, span.index);
       return true;
     } catch (error) {
       log.warn('cannot keep decoded bytes', { error: String(error) });
@@ -107,9 +109,16 @@ export class DecodedFile {
     }
   }
 
-  /** The span was written through the descriptor by the index pass. */
-  async written(span: Span): Promise<void> {
-    await this.mark(span, state.unchecked);
+  /** Spans `[from, to)` were written through the descriptor by the index pass. */
+  async written(spans: SpanTable, from: number, to: number): Promise<void> {
+    let bytes = 0;
+    for (let index = from; index < to; index += 1) {
+      const { out, outEnd } = spans.get(index);
+      this.setState(index, state.unchecked);
+      bytes += outEnd - out;
+    }
+    this.onGrow(bytes);
+    await this.map.write(new Uint8Array(to - from).fill(1), 0, to - from, from);
   }
 
   /** Read present bytes; the number read is short only at the end of the file. */
@@ -142,11 +151,5 @@ export class DecodedFile {
       this.states = grown;
     }
     this.states[index] = value;
-  }
-
-  private async mark(span: Span, value: number): Promise<void> {
-    this.setState(span.index, value);
-    this.onGrow(span.outEnd - span.out);
-    await this.map.write(Uint8Array.of(1), 0, 1, span.index);
   }
 }
