@@ -11,7 +11,6 @@ import { readTar } from './read-tar.js';
 export function tableOf(archive: Uint8Array): EntryTable {
   const table = new EntryTable();
   for (const entry of readTar(archive)) table.append(entry);
-  table.seal();
   return table;
 }
 

@@ -1,3 +1,5 @@
+import type { Turns } from '../turns.js';
+
 /** Columns of numbers that grow together: 50 bytes for an entry instead of 300 for an object. */
 
 type Column =
@@ -22,30 +24,40 @@ type Columns<Shape extends Readonly<Record<string, ColumnType>>> = {
   -readonly [Key in keyof Shape]: InstanceType<(typeof constructors)[Shape[Key]]> & Column;
 };
 
+/** Rows there is room for at least. */
+const minCapacity = 256;
+
 export class ColumnTable<Shape extends Readonly<Record<string, ColumnType>>> {
   private readonly shape: Shape;
-  private capacity: number;
+  /** Rows that all columns have room for. */
+  private room = 0;
   /** Rows in use. */
   count: number;
-  /** The columns; replaced when the table grows, so do not keep them. */
+  /** The columns; each is replaced when it grows, so do not keep them. */
   columns: Columns<Shape>;
 
-  constructor(shape: Shape, capacity = 256) {
+  constructor(shape: Shape, capacity = minCapacity) {
     this.shape = shape;
-    this.capacity = capacity;
     this.count = 0;
     this.columns = this.allocate(capacity);
+    this.measure();
   }
 
   /** Make room for one more row and return its number. */
   add(): number {
-    if (this.count === this.capacity) this.resize(Math.ceil(this.capacity * 1.5));
+    if (this.count >= this.room) this.grow();
     return this.count++;
   }
 
   /** Give back what was kept for growth. */
-  trim(): void {
-    if (this.capacity > this.count) this.resize(this.count);
+  async trim(turns: Turns): Promise<void> {
+    const columns = this.columns as Record<string, Column>;
+    for (const [key, column] of Object.entries(columns)) {
+      if (column.length <= this.count) continue;
+      columns[key] = column.slice(0, this.count);
+      await turns.copied(this.count * column.BYTES_PER_ELEMENT);
+    }
+    this.measure();
   }
 
   /** Forget rows from `count` on. */
@@ -80,22 +92,33 @@ export class ColumnTable<Shape extends Readonly<Record<string, ColumnType>>> {
       at += count * constructor.BYTES_PER_ELEMENT;
     }
     table.count = count;
-    table.capacity = count;
+    table.measure();
     return table;
   }
 
   private allocate(capacity: number): Columns<Shape> {
-    const made = Object.entries(this.shape).map(([key, type]) => [key, new constructors[type](capacity)]);
+    // A little more for each, so that they do not grow all at once: a million rows are 50 MB.
+    const made = Object.entries(this.shape).map(([key, type], place) => [
+      key,
+      new constructors[type](Math.ceil(capacity * (1 + place / 32))),
+    ]);
     return Object.fromEntries(made) as Columns<Shape>;
   }
 
-  private resize(capacity: number): void {
-    const grown = this.allocate(Math.max(capacity, this.count, 16)) as Record<string, Column>;
-    for (const key of Object.keys(this.shape)) {
-      const old = (this.columns as Record<string, Column>)[key] as Column;
-      (grown[key] as Uint8Array).set(old.subarray(0, this.count) as Uint8Array);
+  private measure(): void {
+    this.room = Math.min(
+      ...Object.values(this.columns as Record<string, Column>).map(({ length }) => length),
+    );
+  }
+
+  private grow(): void {
+    const columns = this.columns as Record<string, Column>;
+    for (const [key, column] of Object.entries(columns)) {
+      if (column.length > this.count) continue;
+      const grown = new constructors[this.shape[key] ?? 'u8'](Math.max(16, Math.ceil(column.length * 1.5)));
+      (grown as Uint8Array).set(column as Uint8Array);
+      columns[key] = grown;
     }
-    this.columns = grown as Columns<Shape>;
-    this.capacity = Math.max(capacity, this.count, 16);
+    this.measure();
   }
 }

@@ -10,6 +10,7 @@ import { littleEndian } from '../tar/entry-record.js';
 import { entryKinds, type EntryKind, type SparsePiece, type TarEntry } from '../tar/tar-entry.js';
 import { BytePool } from './byte-pool.js';
 import { ColumnTable } from './columns.js';
+import type { Turns } from '../turns.js';
 import { cleanPath } from './entry-path.js';
 import { decodeExtras, encodeExtras, noExtras, needsExtras, type EntryExtras } from './entry-extras.js';
 
@@ -204,10 +205,10 @@ export class EntryTable {
   }
 
   /** No more entries will come: give back spare memory. */
-  seal(): void {
+  async seal(turns: Turns): Promise<void> {
     this.directoryIds.clear();
-    this.parts.entries.trim();
-    this.parts.directories.trim();
+    await this.parts.entries.trim(turns);
+    await this.parts.directories.trim(turns);
   }
 
   /** Bytes of memory the table takes. */

@@ -14,8 +14,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
-import { deflateRaw, inflateRaw } from 'node:zlib';
+import { createDeflateRaw, inflateRaw } from 'node:zlib';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Digest } from '../../oci/digest.js';
 import type { LayerFormat } from '../native/layer-addon.js';
@@ -58,8 +60,39 @@ interface Meta extends IndexFacts {
   readonly spanBytes: number;
 }
 
-const deflateAsync = promisify<Uint8Array, { level: number }, Buffer<ArrayBuffer>>(deflateRaw);
-const inflateAsync = promisify<Uint8Array, { maxOutputLength: number }, Buffer<ArrayBuffer>>(inflateRaw);
+interface InflateOptions {
+  readonly maxOutputLength: number;
+  readonly chunkSize: number;
+}
+const inflateAsync = promisify<Uint8Array, InflateOptions, Buffer<ArrayBuffer>>(inflateRaw);
+
+/** Inflate into one piece: joining many would hold up the thread. */
+async function inflate(packed: Uint8Array, length: number): Promise<Buffer<ArrayBuffer>> {
+  if (!(length >= 0 && length <= maxSectionBytes)) throw damaged('its parts are not in place');
+  const inflated = await inflateAsync(packed, {
+    maxOutputLength: length + 1,
+    chunkSize: Math.max(64, length + 1),
+  });
+  if (inflated.length !== length) throw damaged('its parts are not in place');
+  return inflated;
+}
+
+/** Deflate what lies in pieces; the memory is not needed twice. */
+async function deflateParts(parts: readonly Uint8Array[]): Promise<Buffer> {
+  const source = Readable.from(slices(parts), { objectMode: false });
+  const stream = createDeflateRaw({ level: 6, chunkSize: 256 * 1024 });
+  const deflated: Buffer[] = [];
+  await pipeline(source, stream, async (pieces: AsyncIterable<Buffer>) => {
+    for await (const piece of pieces) deflated.push(piece);
+  });
+  return Buffer.concat(deflated);
+}
+
+function* slices(parts: readonly Uint8Array[]): Generator<Uint8Array> {
+  for (const part of parts) {
+    for (let at = 0; at < part.length; at += 1 << 20) yield part.subarray(at, at + (1 << 20));
+  }
+}
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
@@ -161,11 +194,12 @@ export class IndexWriter {
   /** Write the rest and give the file its name. The writer is closed then. @throws what the disk says. */
   async seal(facts: IndexFacts, table: EntryTable, spans: SpanTable): Promise<void> {
     if (this.memory !== undefined) throw new ImgfsError('cache-full', 'write layer index: the disk is full');
-    const { counts, bytes } = encodeTable(table);
-    const entries = await deflateAsync(bytes, { level: 6 });
+    const { counts, parts } = encodeTable(table);
+    const tableBytes = parts.reduce((sum, part) => sum + part.length, 0);
+    const entries = await deflateParts(parts);
     const spanRecords = spans.toBytes();
-    const spanBytes = await deflateAsync(spanRecords, { level: 6 });
-    const meta: Meta = { ...facts, counts, tableBytes: bytes.length, spanBytes: spanRecords.length };
+    const spanBytes = await deflateParts([spanRecords]);
+    const meta: Meta = { ...facts, counts, tableBytes, spanBytes: spanRecords.length };
     const json = Buffer.from(JSON.stringify(meta));
     const entriesAt = this.length;
     const spansAt = entriesAt + entries.length;
@@ -175,7 +209,9 @@ export class IndexWriter {
     [entriesAt, spansAt, metaAt, end].forEach((value, index) => places.writeDoubleLE(value, index * 8));
     const sum = await sha256([entries, spanBytes, json, places]);
     await writeFully(this.file, header, 0);
-    await writeFully(this.file, Buffer.concat([entries, spanBytes, json, places, sum]), entriesAt);
+    await writeFully(this.file, entries, entriesAt);
+    await writeFully(this.file, spanBytes, spansAt);
+    await writeFully(this.file, Buffer.concat([json, places, sum]), metaAt);
     await this.file.sync();
     await this.file.close();
     await rename(this.temporary, this.path);
@@ -284,12 +320,9 @@ export class IndexFile {
     const meta = JSON.parse(Buffer.from(bytes.subarray(metaAt - entriesAt)).toString('utf8')) as Meta;
     if (meta.digest !== digest) throw damaged('it belongs to another layer');
     const packed = bytes.subarray(0, spansAt - entriesAt);
-    const table = decodeTable(
-      meta.counts,
-      await inflateAsync(packed, { maxOutputLength: meta.tableBytes + 1 }),
-    );
+    const table = decodeTable(meta.counts, await inflate(packed, meta.tableBytes));
     const packedSpans = bytes.subarray(spansAt - entriesAt, metaAt - entriesAt);
-    const spans = new SpanTable(await inflateAsync(packedSpans, { maxOutputLength: meta.spanBytes + 1 }));
+    const spans = new SpanTable(await inflate(packedSpans, meta.spanBytes));
     if (spans.windowBytes !== entriesAt - headerBytes) throw damaged('its windows are not in place');
     return new IndexFile(file, meta, table, spans, size);
   }

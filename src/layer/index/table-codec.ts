@@ -17,19 +17,14 @@ export interface TableCounts {
 
 const align = (length: number): number => Math.ceil(length / 8) * 8;
 
-export function encodeTable(table: EntryTable): { counts: TableCounts; bytes: Uint8Array } {
+/** The bytes of the table are `parts`, one behind the other. They are views: the table must not change meanwhile. */
+export function encodeTable(table: EntryTable): { counts: TableCounts; parts: readonly Uint8Array[] } {
   const { entries, directories, names, paths, extras } = table.parts;
   const blocks = [entries.toBytes(), directories.toBytes(), [names.all()], [paths.all()], [extras.all()]];
-  const lengths = blocks.map((block) => align(block.reduce((sum, part) => sum + part.length, 0)));
-  const bytes = new Uint8Array(lengths.reduce((sum, length) => sum + length, 0));
-  let start = 0;
-  for (const [index, block] of blocks.entries()) {
-    let at = start;
-    for (const part of block) {
-      bytes.set(part, at);
-      at += part.length;
-    }
-    start += lengths[index] ?? 0;
+  const parts: Uint8Array[] = [];
+  for (const block of blocks) {
+    const length = block.reduce((sum, part) => sum + part.length, 0);
+    parts.push(...block, new Uint8Array(align(length) - length));
   }
   const counts = {
     entries: entries.count,
@@ -40,7 +35,7 @@ export function encodeTable(table: EntryTable): { counts: TableCounts; bytes: Ui
     problemCount: table.problemCount,
     problems: table.problems,
   };
-  return { counts, bytes };
+  return { counts, parts };
 }
 
 /** Inverse of `encodeTable`. `bytes` is kept. @throws ImgfsError `invalid-content`. */

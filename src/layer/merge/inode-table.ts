@@ -1,5 +1,6 @@
 /** What nodes are: entries of layers. Hard links are nodes with the same inode. */
 import { ColumnTable } from '../index/columns.js';
+import type { Turns } from '../turns.js';
 
 const shape = { row: 'u32', nlink: 'u32', layer: 'u16', directory: 'u8' } as const;
 
@@ -7,7 +8,12 @@ const shape = { row: 'u32', nlink: 'u32', layer: 'u16', directory: 'u8' } as con
 export const implicitLayer = 0xffff;
 
 export class InodeTable {
-  private readonly table = new ColumnTable(shape);
+  private readonly table: ColumnTable<typeof shape>;
+
+  /** Room is made for `expected` inodes. */
+  constructor(expected = 0) {
+    this.table = new ColumnTable(shape, expected);
+  }
 
   get count(): number {
     return this.table.count;
@@ -46,8 +52,8 @@ export class InodeTable {
   }
 
   /** Nothing will be added: give back spare memory. */
-  seal(): void {
-    this.table.trim();
+  async seal(turns: Turns): Promise<void> {
+    await this.table.trim(turns);
   }
 
   addLinks(inode: number, count: number): void {

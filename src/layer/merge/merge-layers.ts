@@ -3,7 +3,7 @@ import type { CallOptions } from '../../store/store.js';
 import type { Layer } from '../layer.js';
 import { Merger, type MergeInput } from './merger.js';
 import { MergedTree } from './merged-tree.js';
-import { Turns } from './turns.js';
+import { Turns } from '../turns.js';
 
 /** Files that eStargz adds to the root of a layer (estargz.md): no part of the image. */
 export const estargzHelpers: ReadonlySet<string> = new Set([
@@ -18,7 +18,7 @@ const tocAnnotation = 'containerd.io/snapshot/stargz/toc.digest';
 /** Merge tables, the lowest first. @throws ImgfsError `too-large`, `interrupted`. */
 export async function mergeTables(inputs: readonly MergeInput[], options?: CallOptions): Promise<MergedTree> {
   const turns = new Turns(options?.signal);
-  const merger = new Merger();
+  const merger = new Merger(inputs.reduce((sum, { table }) => sum + table.count, 0));
   for (const input of inputs) {
     merger.startLayer(input);
     for (let row = 0; row < input.table.count; row += 1) {

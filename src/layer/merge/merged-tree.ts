@@ -9,7 +9,7 @@ import type { EntryTable } from '../index/entry-table.js';
 import { implicitLayer, type InodeTable } from './inode-table.js';
 import type { MergeInput, MergeProblem, Merger } from './merger.js';
 import { none, rootNode, type NodeTable } from './node-table.js';
-import type { Turns } from './turns.js';
+import type { Turns } from '../turns.js';
 
 /** What a node is. Directories that no layer describes are `directory` with the attributes below. */
 export type NodeKind = 'file' | 'directory' | 'symlink' | 'char' | 'block' | 'fifo';
@@ -92,8 +92,8 @@ export class MergedTree {
       list[at] = node;
       next[parent] = at + 1;
     }
-    nodes.seal();
-    inodes.seal();
+    await nodes.seal(turns);
+    await inodes.seal(turns);
     return new MergedTree(merger, inputs, starts, list);
   }
 

@@ -13,7 +13,7 @@ import type { Name } from '../../oci/name.js';
 import { cleanPath } from '../index/entry-path.js';
 import type { EntryTable } from '../index/entry-table.js';
 import { implicitLayer, InodeTable } from './inode-table.js';
-import { NodeTable, none, rootNode } from './node-table.js';
+import { maxNodes, NodeTable, none, rootNode } from './node-table.js';
 
 /** One layer to be merged. */
 export interface MergeInput {
@@ -49,8 +49,8 @@ interface Place {
 }
 
 export class Merger {
-  readonly nodes = new NodeTable();
-  readonly inodes = new InodeTable();
+  readonly nodes: NodeTable;
+  readonly inodes: InodeTable;
   readonly problems: MergeProblem[] = [];
   problemCount = 0;
   private readonly tables: EntryTable[] = [];
@@ -62,7 +62,11 @@ export class Merger {
   /** Raised when a directory or link goes: a path may mean something else then. */
   private generation = 1;
 
-  constructor() {
+  /** `expected` is the number of entries of all layers. */
+  constructor(expected = 0) {
+    const room = Math.min(expected, maxNodes);
+    this.nodes = new NodeTable(room);
+    this.inodes = new InodeTable(room);
     this.nodes.nodes.columns.alive[rootNode] = 1;
     this.nodes.setInode(rootNode, this.inodes.add(implicitLayer, 0, true));
   }

@@ -7,6 +7,7 @@ import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Name } from '../../oci/name.js';
 import { BytePool } from '../index/byte-pool.js';
 import { ColumnTable } from '../index/columns.js';
+import type { Turns } from '../turns.js';
 
 /** More nodes are refused: twice what one layer may have, 400 MB. */
 export const maxNodes = 8_000_000;
@@ -39,11 +40,14 @@ function hashOf(parent: number, name: string): number {
 }
 
 export class NodeTable {
-  readonly nodes = new ColumnTable(shape);
+  readonly nodes: ColumnTable<typeof shape>;
   readonly names = new BytePool();
-  private buckets = new Uint32Array(1024).fill(none);
+  private buckets: Uint32Array<ArrayBuffer>;
 
-  constructor() {
+  /** Room is made for `expected` nodes: making it on the way would hold up everybody for tens of milliseconds. */
+  constructor(expected = 0) {
+    this.nodes = new ColumnTable(shape, expected);
+    this.buckets = new Uint32Array(2 ** Math.ceil(Math.log2(Math.max(512, expected) * 2))).fill(none);
     this.add(none, '' as Name);
   }
 
@@ -129,12 +133,12 @@ export class NodeTable {
   }
 
   /** Nothing will be added: give back what is only needed for that. */
-  seal(): void {
-    this.nodes.trim();
+  async seal(turns: Turns): Promise<void> {
     const { columns } = this.nodes;
     columns.firstChild = new Uint32Array(0);
     columns.nextSibling = new Uint32Array(0);
     columns.touched = new Uint16Array(0);
+    await this.nodes.trim(turns);
   }
 
   private add(parent: number, name: Name): number {

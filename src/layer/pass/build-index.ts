@@ -9,7 +9,8 @@ import { EntryTable } from '../index/entry-table.js';
 import { IndexWriter, type IndexFacts } from '../index/index-file.js';
 import { SpanTable, type Span } from '../index/span-table.js';
 import { layerKey } from '../read/decoded-file.js';
-import { decodeEntry } from '../tar/entry-record.js';
+import { Turns } from '../turns.js';
+import { appendEntries } from './append-entries.js';
 import { BuildFolder } from './build-folder.js';
 import { IndexPass, type PassParts } from './index-pass.js';
 import {
@@ -79,14 +80,7 @@ export class IndexBuild {
   private static async resume(path: string, folder: BuildFolder, pass: RecoveredPass): Promise<IndexBuild> {
     const spans = recoveredSpans(pass);
     const table = new EntryTable();
-    for (const records of pass.entries) {
-      for (let at = 0; at < records.length;) {
-        const { entry, next } = decodeEntry(records, at);
-        table.append(entry);
-        at = next;
-      }
-      await new Promise((resolve) => void setImmediate(resolve));
-    }
+    for (const records of pass.entries) await appendEntries(table, records, new Turns());
     const writer = await IndexWriter.resume(path, folder.windows, pass.windowBytes);
     passesResumed.add();
     return new IndexBuild(path, writer, folder, { pass, table, spans });
@@ -113,7 +107,7 @@ export class IndexBuild {
       journal = await this.openJournal(parts.commitBytes);
       const result = await new IndexPass({ ...parts, ...this.passParts(journal) }).run();
       await journal?.close();
-      this.table.seal();
+      await this.table.seal(new Turns(parts.signal));
       const { digest } = parts.descriptor;
       const facts = { digest, blobSize: parts.blob.size, origin: 'pass', ...result } as const;
       const isWritten = await this.seal(facts);

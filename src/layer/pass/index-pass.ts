@@ -12,8 +12,9 @@ import type { IndexWriter } from '../index/index-file.js';
 import type { SpanTable } from '../index/span-table.js';
 import type { IndexerStep, LayerFormat } from '../native/layer-addon.js';
 import type { DecodedFile } from '../read/decoded-file.js';
-import { decodeEntry } from '../tar/entry-record.js';
 import { tarError } from '../tar/tar-error.js';
+import { Turns } from '../turns.js';
+import { appendEntries } from './append-entries.js';
 import { detectBytes, detectFormat } from './detect-format.js';
 import { startIndexer } from './indexer.js';
 import type { LayerIndexer } from './layer-indexer.js';
@@ -66,11 +67,13 @@ export interface PassResult {
 /** One pass; use it once. */
 export class IndexPass {
   private readonly parts: PassParts;
+  private readonly turns: Turns;
   private keepFrom: number | undefined;
   private outTotal = 0;
 
   constructor(parts: PassParts) {
     this.parts = parts;
+    this.turns = new Turns(parts.signal);
     this.outTotal = parts.resume?.outBytes ?? 0;
   }
 
@@ -143,11 +146,7 @@ export class IndexPass {
   private async take(step: IndexerStep, indexer: LayerIndexer): Promise<void> {
     const { table, spans, writer, limits, onProgress, journal } = this.parts;
     if (step.error !== '') throw this.stepError(step);
-    for (let at = 0; at < step.entries.length;) {
-      const { entry, next } = decodeEntry(step.entries, at);
-      table.append(entry);
-      at = next;
-    }
+    await appendEntries(table, step.entries, this.turns);
     if (step.windows.length > 0) await writer.appendWindows(step.windows);
     const before = spans.count;
     spans.append(step.spans);
@@ -172,9 +171,9 @@ export class IndexPass {
     const { decoded, spans } = this.parts;
     if (lost) this.keepFrom = Infinity;
     if (decoded === undefined) return;
-    const from = this.keepFrom;
+    const keptFrom = this.keepFrom ?? Infinity;
     let first = before;
-    while (first < spans.count && (from === undefined || spans.get(first).out < from)) first += 1;
+    while (first < spans.count && spans.get(first).out < keptFrom) first += 1;
     if (first < spans.count) await decoded.written(spans, first, spans.count);
   }
 

@@ -15,6 +15,8 @@ import type { LayerIndexer } from './layer-indexer.js';
 
 /** Bytes of the blob between two frames: 0.7 s at 200 Mbit/s are lost at most, a frame costs 1 ms. */
 export const defaultCommitBytes = 16 << 20;
+/** Records of entries in one frame: putting 2 MiB together takes 1 ms. */
+const maxPendingBytes = 2 << 20;
 const frameHeaderBytes = 8;
 const payloadHeaderBytes = 20;
 /** Entries of 16 MiB of blob are far below this. */
@@ -61,6 +63,7 @@ export class JournalWriter {
   private readonly spans: SpanTable;
   /** Records of entries that no frame has yet, and how many entries the frames have. */
   private pending: Uint8Array[] = [];
+  private pendingBytes = 0;
   private entries: number;
   private spanCount: number;
   private inBytes: number;
@@ -93,7 +96,8 @@ export class JournalWriter {
 
   async record(step: IndexerStep, indexer: LayerIndexer): Promise<void> {
     if (step.entries.length > 0) this.pending.push(step.entries);
-    if (step.inTotal - this.inBytes < this.commitBytes) return;
+    this.pendingBytes += step.entries.length;
+    if (step.inTotal - this.inBytes < this.commitBytes && this.pendingBytes < maxPendingBytes) return;
     const saved = indexer.save();
     if (saved === undefined) return;
     const position = savedPosition(saved);
@@ -122,6 +126,7 @@ export class JournalWriter {
     for (let left = count; left > 0; left -= 1)
       at += new DataView(all.buffer, all.byteOffset + at).getUint32(0, littleEndian);
     this.pending = [all.subarray(at)];
+    this.pendingBytes = all.length - at;
     return all.subarray(0, at);
   }
 }
