@@ -17,6 +17,14 @@ const tocAnnotation = 'containerd.io/snapshot/stargz/toc.digest';
 
 /** Merge tables, the lowest first. @throws ImgfsError `too-large`, `interrupted`. */
 export async function mergeTables(inputs: readonly MergeInput[], options?: CallOptions): Promise<MergedTree> {
+  const { merger, turns } = await applyAll(inputs, options);
+  return MergedTree.build(merger, inputs, turns);
+}
+
+async function applyAll(
+  inputs: readonly MergeInput[],
+  options?: CallOptions,
+): Promise<{ merger: Merger; turns: Turns }> {
   const turns = new Turns(options?.signal);
   const merger = new Merger(inputs.reduce((sum, { table }) => sum + table.count, 0));
   for (const input of inputs) {
@@ -25,7 +33,30 @@ export async function mergeTables(inputs: readonly MergeInput[], options?: CallO
       if (turns.step(merger.apply(input, row))) await turns.yield();
     }
   }
-  return MergedTree.build(merger, inputs, turns);
+  return { merger, turns };
+}
+
+/** What is to be merged of a layer. */
+function inputOf({ table, descriptor }: Layer): MergeInput {
+  return descriptor.annotations?.[tocAnnotation] === undefined
+    ? { table }
+    : { table, hidden: estargzHelpers };
+}
+
+/**
+ * The root file system as far as the upper layers of an image settle it, all of which are ready. Whatever is in this
+ * tree is in that of all layers, with the same content; directories may hold more there (`MergedTree.isSettled`).
+ * Undefined when it cannot be told without the layers below: an entry lies in a directory that has none of its own, or
+ * links to a name that the upper layers lack.
+ * @throws ImgfsError `too-large`, `interrupted`.
+ */
+export async function mergeUpperLayers(
+  layers: readonly Layer[],
+  options?: CallOptions,
+): Promise<MergedTree | undefined> {
+  const inputs = layers.map(inputOf);
+  const { merger, turns } = await applyAll(inputs, options);
+  return merger.isUncertain ? undefined : MergedTree.build(merger, inputs, turns);
 }
 
 /**
@@ -34,10 +65,7 @@ export async function mergeTables(inputs: readonly MergeInput[], options?: CallO
  */
 export async function mergeLayers(layers: readonly Layer[], options?: CallOptions): Promise<MergedTree> {
   await Promise.all(layers.map((layer) => layer.whenReady(options)));
-  const inputs = layers.map(({ table, descriptor }) =>
-    descriptor.annotations?.[tocAnnotation] === undefined ? { table } : { table, hidden: estargzHelpers },
-  );
-  return mergeTables(inputs, options);
+  return mergeTables(layers.map(inputOf), options);
 }
 
 /**

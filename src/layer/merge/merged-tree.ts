@@ -123,6 +123,16 @@ export class MergedTree {
     return node;
   }
 
+  /**
+   * True when no layer below those that were merged can have a part in what a directory holds. Of a tree of the upper
+   * layers of an image; `name`: only in that name.
+   */
+  isSettled(directory: number, name?: Name): boolean {
+    if (this.nodes.isClosed(directory)) return true;
+    const node = name === undefined ? none : this.nodes.find(directory, name);
+    return node !== none && this.nodes.isClosed(node);
+  }
+
   childCount(node: number): number {
     return (this.childStart[node + 1] ?? 0) - (this.childStart[node] ?? 0);
   }

@@ -53,6 +53,11 @@ export class Merger {
   readonly inodes: InodeTable;
   readonly problems: MergeProblem[] = [];
   problemCount = 0;
+  /**
+   * Something depends on layers below those that are merged: a path that they may have a symbolic link in, or a hard
+   * link to a name of theirs. Only of interest when there are such layers.
+   */
+  isUncertain = false;
   private readonly tables: EntryTable[] = [];
   private layer = 0;
   private steps = 0;
@@ -67,8 +72,7 @@ export class Merger {
     const room = Math.min(expected, maxNodes);
     this.nodes = new NodeTable(room);
     this.inodes = new InodeTable(room);
-    this.nodes.nodes.columns.alive[rootNode] = 1;
-    this.nodes.setInode(rootNode, this.inodes.add(implicitLayer, 0, true));
+    this.nodes.put(none, '' as Name, this.inodes.add(implicitLayer, 0, true));
   }
 
   /** Begin the next layer up. */
@@ -114,7 +118,7 @@ export class Merger {
     const kind = table.kind(row);
     if (kind === 'directory') this.putDirectory(parent, name, row);
     else if (kind === 'hardlink') this.putLink(table, parent, name, row);
-    else this.replace(parent, name, this.inodes.add(this.layer, row, false));
+    else this.nodes.close(this.replace(parent, name, this.inodes.add(this.layer, row, false)));
   }
 
   private putDirectory(parent: number, name: Name, row: number): void {
@@ -133,12 +137,15 @@ export class Merger {
     const directory = this.resolve(path.directory);
     const isThere = directory !== undefined && directory.missing.length === 0;
     const target = isThere && path.base !== '' ? this.nodes.lookup(directory.node, path.base) : none;
-    if (target === none) return this.note(table, row, 'hard link to a name that is not there');
+    if (target === none) {
+      this.isUncertain = true;
+      return this.note(table, row, 'hard link to a name that is not there');
+    }
     if (this.isDirectory(target)) return this.note(table, row, 'hard link to a directory');
     if (target === this.nodes.lookup(parent, name)) return this.note(table, row, 'hard link to itself');
     this.remove(this.nodes.lookup(parent, name));
     if (!this.nodes.isAlive(target)) return this.note(table, row, 'hard link into what it replaces');
-    this.replace(parent, name, this.nodes.inode(target));
+    this.nodes.close(this.replace(parent, name, this.nodes.inode(target)));
   }
 
   /** Put an inode under a name in place of whatever is there. */
@@ -159,7 +166,12 @@ export class Merger {
     // Other names of aufs (.wh..wh.plnk, .wh..wh.aufs) mean nothing here.
     if (!isOpaque && hidden.startsWith(whiteoutPrefix)) return;
     const place = this.resolve(table.directoryPath(table.directory(row)));
-    if (place === undefined || place.missing.length > 0) return;
+    if (place === undefined || place.missing.length > 0) {
+      this.isUncertain = true;
+      return;
+    }
+    if (isOpaque) this.nodes.close(place.node);
+    else this.nodes.closeName(place.node, hidden);
     if (!isOpaque) {
       const node = this.nodes.lookup(place.node, hidden);
       if (node !== none) this.removeLower(node);
@@ -219,9 +231,11 @@ export class Merger {
     if (this.placeGenerations[id] === this.generation) return this.places[id] ?? none;
     const place = this.resolve(table.directoryPath(id));
     if (place === undefined) {
+      this.isUncertain = true;
       this.note(table, row, 'too many symbolic links in its path');
       return none;
     }
+    if (place.missing.length > 0) this.isUncertain = true;
     let { node } = place;
     for (const name of place.missing) {
       node = this.replace(node, name as Name, this.inodes.add(implicitLayer, 0, true));

@@ -28,8 +28,15 @@ const shape = {
   /** Number of the layer that last put something here or below, plus one. */
   touched: 'u16',
   nameLength: 'u8',
-  /** 1: the node is part of the tree. */
-  alive: 'u8',
+  /** Bits of `flag`. */
+  flags: 'u8',
+} as const;
+
+const flag = {
+  /** The node is part of the tree. */
+  alive: 1,
+  /** Lower layers, known or not, have no part in this name and what is below it. */
+  closed: 2,
 } as const;
 
 /** FNV-1a over the parent's number and the name. */
@@ -56,7 +63,25 @@ export class NodeTable {
   }
 
   isAlive(node: number): boolean {
-    return this.nodes.columns.alive[node] === 1;
+    return this.has(node, flag.alive);
+  }
+
+  /** No layer below those that were merged can change this name or what is below it. */
+  isClosed(node: number): boolean {
+    for (let at = node; ; at = this.parent(at)) {
+      if (this.has(at, flag.closed)) return true;
+      if (at === rootNode) return false;
+    }
+  }
+
+  close(node: number): void {
+    this.set(node, flag.closed);
+  }
+
+  /** Close a name, also one that never was there. @throws ImgfsError `too-large`. */
+  closeName(parent: number, name: Name): void {
+    const node = this.find(parent, name);
+    this.close(node === none ? this.add(parent, name) : node);
   }
 
   parent(node: number): number {
@@ -96,8 +121,8 @@ export class NodeTable {
     let node = this.find(parent, name);
     if (node === none) node = this.add(parent, name);
     const { columns } = this.nodes;
-    columns.alive[node] = 1;
     columns.inode[node] = inode;
+    this.set(node, flag.alive);
     return node;
   }
 
@@ -106,7 +131,8 @@ export class NodeTable {
   }
 
   kill(node: number): void {
-    this.nodes.columns.alive[node] = 0;
+    const { flags } = this.nodes.columns;
+    flags[node] = (flags[node] ?? 0) & ~flag.alive;
   }
 
   /** Children, dead ones too; the newest first. */
@@ -153,7 +179,7 @@ export class NodeTable {
     columns.inode[node] = none;
     columns.firstChild[node] = none;
     columns.touched[node] = 0;
-    columns.alive[node] = 0;
+    columns.flags[node] = 0;
     columns.nextSibling[node] = none;
     if (parent !== none) {
       columns.nextSibling[node] = columns.firstChild[parent] ?? none;
@@ -163,6 +189,15 @@ export class NodeTable {
     if (this.count * 2 > this.buckets.length) this.rehash();
     else this.insert(node);
     return node;
+  }
+
+  private has(node: number, bit: number): boolean {
+    return ((this.nodes.columns.flags[node] ?? 0) & bit) !== 0;
+  }
+
+  private set(node: number, bit: number): void {
+    const { flags } = this.nodes.columns;
+    flags[node] = (flags[node] ?? 0) | bit;
   }
 
   private insert(node: number): void {

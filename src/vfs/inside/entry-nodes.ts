@@ -36,7 +36,7 @@ function shownTarget(view: TreeView, loaded: LoadedTree, node: number): Name {
 }
 
 /** What stat(2) shows. */
-function statOf(view: TreeView, loaded: LoadedTree, node: number): NodeStat {
+export function statOf(view: TreeView, loaded: LoadedTree, node: number): NodeStat {
   const { kind, mode, uid, gid, size, mtimeNs, nlink, devMajor, devMinor } = loaded.merged.attributes(node);
   const { owner, symlinks } = view.parts.presentation;
   const isDevice = kind === 'char' || kind === 'block';
@@ -66,7 +66,7 @@ function cachedPercent(loaded: LoadedTree, node: number): string | undefined {
 }
 
 /** Extended attributes of the entry, and what we know of it. */
-function xattrsOf(view: TreeView, loaded: LoadedTree, node: number): NodeXattrs {
+export function xattrsOf(view: TreeView, loaded: LoadedTree, node: number): NodeXattrs {
   const readers = new Map<string, XattrReader>();
   for (const [name, value] of loaded.merged.xattrs(node)) {
     if (isShownXattr(name, view.parts.presentation)) readers.set(nameToText(name), () => value);
@@ -173,12 +173,13 @@ export class EntryDirectory extends EntryNode implements DirectoryNode {
   }
 
   list(options: CallOptions): MaybePromise<Listing> {
-    return this.view.with(options, (loaded) => ({
-      children: new Children(this.view, loaded, this.node),
-      immutable: true,
-      complete: true,
-    }));
+    return this.view.with(options, (loaded) => childrenOf(this.view, loaded, this.node));
   }
+}
+
+/** All that a directory holds. */
+export function childrenOf(view: TreeView, loaded: LoadedTree, node: number): Listing {
+  return { children: new Children(view, loaded, node), immutable: true, complete: true };
 }
 
 /** Children of a directory, made when they are read: nothing is held for the rest of 100,000. */

@@ -11,6 +11,7 @@ import { layerTree, mergeLayers } from '../../layer/merge/merge-layers.js';
 import type { MergedTree } from '../../layer/merge/merged-tree.js';
 import type { CallOptions } from '../../store/store.js';
 import { refuseUnreadable } from './refuse-unreadable.js';
+import { UpperLayers, type UpperTree } from './upper-layers.js';
 
 /** A tree, and the layers it is made of, the lowest first. */
 export interface LoadedTree {
@@ -40,15 +41,15 @@ interface OpenTree {
   readonly loading: Promise<LoadedTree>;
   readonly abort: AbortController;
   loaded: LoadedTree | undefined;
+  /** What upper layers settle while others are on their way, or when one of them failed. */
+  readonly upper: UpperLayers;
+  failure: ImgfsError | undefined;
+  /** Until then nobody tries again. */
+  failedUntil: number;
   bytes: number;
   waiters: number;
   usedAt: number;
   grace: NodeJS.Timeout | undefined;
-}
-
-interface Failure {
-  readonly error: ImgfsError;
-  readonly until: number;
 }
 
 /** What a tree is made of. */
@@ -64,7 +65,6 @@ export interface TreeSpec {
 export class OpenTrees {
   readonly #layers: LayerStore;
   readonly #trees = new Map<string, OpenTree>();
-  readonly #failures = new Map<string, Failure>();
   readonly #closing = new Set<Promise<unknown>>();
   readonly #stopListening: () => void;
   #clock = 0;
@@ -92,21 +92,57 @@ export class OpenTrees {
    * @throws ImgfsError as `Layer.whenReady`, naming the layer; `unsupported` for layers that cannot be read.
    */
   async load(spec: TreeSpec, options: CallOptions): Promise<LoadedTree> {
-    const failure = this.#failures.get(spec.key);
-    if (failure !== undefined && failure.until > Date.now()) throw failure.error;
+    return this.#use(spec, (tree) => untilAborted(tree.loading, options.signal));
+  }
+
+  /**
+   * `early` on the tree of the upper layers, again and again as more of them are ready, until it gives an answer; `use`
+   * on the whole tree if that comes first.
+   * @throws ImgfsError as `load`, when a layer failed and the layers above it do not settle it.
+   */
+  async settle<Value>(
+    spec: TreeSpec,
+    options: CallOptions,
+    early: (upper: UpperTree) => Value | undefined,
+    use: (loaded: LoadedTree) => Value | Promise<Value>,
+  ): Promise<Value> {
+    return this.#use(spec, async (tree) => {
+      for (;;) {
+        const { upper, loaded } = tree;
+        if (loaded !== undefined) return use(loaded);
+        const { from } = upper;
+        const known = await untilAborted(upper.tree({ signal: tree.abort.signal }), options.signal);
+        const answer = known === undefined ? undefined : early(known);
+        if (answer !== undefined) return answer;
+        if (upper.from !== from || tree.loaded !== undefined) continue;
+        if (tree.failure !== undefined && (upper.isOver || tree.abort.signal.aborted)) throw tree.failure;
+        await upper.changed(options.signal);
+      }
+    });
+  }
+
+  async #use<Value>(spec: TreeSpec, work: (tree: OpenTree) => Promise<Value>): Promise<Value> {
+    const known = this.#trees.get(spec.key);
+    if (known?.failure !== undefined && known.failedUntil <= Date.now()) this.#drop(known);
     const tree = this.#trees.get(spec.key) ?? this.#start(spec);
     this.#clock += 1;
     tree.usedAt = this.#clock;
     tree.waiters += 1;
     clearTimeout(tree.grace);
     try {
-      return await untilAborted(tree.loading, options.signal);
+      return await work(tree);
     } finally {
       tree.waiters -= 1;
-      if (tree.waiters === 0 && tree.loaded === undefined && this.#trees.get(spec.key) === tree) {
-        tree.grace = setTimeout(() => this.#drop(tree), graceMs).unref();
-      }
+      if (tree.waiters === 0) this.#leave(tree);
     }
+  }
+
+  /** Nobody waits for a tree: what is not done goes on for a while. */
+  #leave(tree: OpenTree): void {
+    if (tree.loaded !== undefined || this.#trees.get(tree.key) !== tree) return;
+    const left = tree.failure === undefined ? graceMs : tree.failedUntil - Date.now();
+    if (left <= 0) this.#drop(tree);
+    else tree.grace = setTimeout(() => this.#drop(tree), left).unref();
   }
 
   /** Stop everything, and close the layers. */
@@ -120,11 +156,15 @@ export class OpenTrees {
   #start(spec: TreeSpec): OpenTree {
     const abort = new AbortController();
     const opened: (Promise<Layer> | undefined)[] = [];
+    const upper = new UpperLayers(spec.sources.length);
     const tree: OpenTree = {
       key: spec.key,
       abort,
-      loading: this.#make(spec, opened, abort.signal),
+      loading: this.#make(spec, opened, upper, abort.signal),
       loaded: undefined,
+      upper,
+      failure: undefined,
+      failedUntil: 0,
       bytes: 0,
       waiters: 0,
       usedAt: 0,
@@ -142,19 +182,10 @@ export class OpenTrees {
   async #make(
     spec: TreeSpec,
     opened: (Promise<Layer> | undefined)[],
+    upper: UpperLayers,
     signal: AbortSignal,
   ): Promise<LoadedTree> {
-    const { sources } = spec;
-    let next = sources.length - 1;
-    // The top layer first: what was changed last is what is looked at.
-    const worker = async (): Promise<void> => {
-      for (let index = next; index >= 0; index = next) {
-        next = index - 1;
-        await this.#ready(sources, index, opened, signal);
-      }
-    };
-    const count = Math.min(parallelPasses, sources.length);
-    await Promise.all(Array.from({ length: count }, worker));
+    await this.#allReady(spec.sources, opened, upper, signal);
     const layers = await Promise.all(opened.filter((layer) => layer !== undefined));
     const [only] = layers;
     const merged =
@@ -171,14 +202,40 @@ export class OpenTrees {
     }
   }
 
+  /** Settles with the first failure; the layers above it go on getting ready. */
+  #allReady(
+    sources: readonly BlobSource[],
+    opened: (Promise<Layer> | undefined)[],
+    upper: UpperLayers,
+    signal: AbortSignal,
+  ): Promise<void> {
+    return new Promise((resolve, reject) => {
+      let next = sources.length - 1;
+      // The top layer first: what was changed last is what is looked at.
+      const worker = async (): Promise<void> => {
+        for (let index = next; index > upper.highestFailed && index >= 0; index = next) {
+          next = index - 1;
+          try {
+            upper.ready(index, await this.#ready(sources, index, opened, signal));
+          } catch (error) {
+            upper.failed(index);
+            reject(toImgfsError(error));
+          }
+        }
+      };
+      const count = Math.min(parallelPasses, sources.length);
+      Promise.all(Array.from({ length: count }, worker)).then(() => resolve(), reject);
+    });
+  }
+
   async #ready(
     sources: readonly LayerSource[],
     index: number,
     opened: (Promise<Layer> | undefined)[],
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<Layer> {
     const source = sources[index];
-    if (source === undefined) return;
+    if (source === undefined) throw new ImgfsError('internal', 'a layer of no image');
     try {
       refuseUnreadable(source.descriptor);
       signal.throwIfAborted();
@@ -186,6 +243,7 @@ export class OpenTrees {
       opened[index] = opening;
       const layer = await opening;
       await layer.whenReady({ signal });
+      return layer;
     } catch (error) {
       throw ofLayer(toImgfsError(error, 'read layer'), source);
     }
@@ -199,6 +257,7 @@ export class OpenTrees {
     );
     tree.loaded = loaded;
     clearTimeout(tree.grace);
+    tree.upper.wake();
     this.#evict(tree);
   }
 
@@ -206,8 +265,10 @@ export class OpenTrees {
     const isLasting = (['integrity', 'invalid-content', 'unsupported', 'too-large'] as const).some((code) =>
       isImgfsError(error, code),
     );
-    if (isLasting) this.#failures.set(tree.key, { error, until: Date.now() + failureMs });
-    this.#drop(tree);
+    tree.failure = error;
+    tree.failedUntil = isLasting ? Date.now() + failureMs : 0;
+    tree.upper.wake();
+    if (tree.waiters === 0) this.#leave(tree);
   }
 
   /** Let go of the least recently used until what is left is within bounds. */

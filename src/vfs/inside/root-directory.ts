@@ -1,9 +1,11 @@
 /** The root of a tree: a directory that is shown before its layers were looked at. */
 import type { CallOptions } from '../../store/store.js';
-import type { MaybePromise, NodeStat, NodeXattrs } from '../node.js';
+import type { Name } from '../name.js';
+import type { Found, MaybePromise, NodeStat, NodeXattrs } from '../node.js';
 import { directoryStat } from '../nodes/answers.js';
 import { EntryDirectory } from './entry-nodes.js';
 import type { TreeView } from './tree-view.js';
+import { lookupUnsettled } from './upper-nodes.js';
 
 /**
  * How long attributes hold that are not yet those of the image, in milliseconds. Not at all: opening the directory
@@ -30,6 +32,12 @@ export class TreeRootDirectory extends EntryDirectory {
   /** `ls -l` of an image directory must not fetch its layers. */
   override stat(options: CallOptions): MaybePromise<NodeStat> {
     return this.view.peek() === undefined ? directoryStat(this.#mtimeNs) : super.stat(options);
+  }
+
+  /** What upper layers settle does not wait for lower ones. */
+  override lookup(name: Name, options: CallOptions): MaybePromise<Found> {
+    if (this.view.peek() !== undefined || this.view.spec.alone) return super.lookup(name, options);
+    return lookupUnsettled(this.view, '' as Name, name, options);
   }
 
   override xattrs(options: CallOptions): MaybePromise<NodeXattrs> {

@@ -7,6 +7,7 @@ import type { CallOptions } from '../../store/store.js';
 import type { Lifetimes } from '../lifetimes.js';
 import type { LoadedTree, OpenTrees, TreeSpec } from './open-trees.js';
 import type { Presentation } from './presentation.js';
+import type { UpperTree } from './upper-layers.js';
 
 export interface ViewParts {
   readonly trees: OpenTrees;
@@ -55,6 +56,15 @@ export class TreeView {
       return false;
     this.#rows = rows;
     return true;
+  }
+
+  /** As `OpenTrees.settle`. */
+  settle<Value>(
+    options: CallOptions,
+    early: (upper: UpperTree) => Value | undefined,
+    use: (loaded: LoadedTree) => Value | Promise<Value>,
+  ): Promise<Value> {
+    return this.parts.trees.settle(this.spec, options, early, use);
   }
 
   /** `use` on the tree: at once when it is in memory. */

@@ -282,3 +282,101 @@ test('R14 one pass over a layer serves all who ask at once, and who gives up sto
   };
   assert.equal(await fetched(5), await fetched(1));
 });
+
+/** Three layers; the lowest is what waits or fails. */
+const stacked = await buildImage({
+  layers: [
+    {
+      entries: [
+        { name: 'usr/' },
+        { name: 'usr/lower', content: 'lower\n' },
+        { name: 'usr/hidden', content: 'hidden\n' },
+        { name: 'usr/shadowed', content: 'old\n' },
+        { name: 'own/' },
+        { name: 'own/lower', content: 'x' },
+      ],
+    },
+    { entries: [{ name: 'middle', content: 'middle\n' }] },
+    {
+      entries: [
+        { name: 'usr/' },
+        { name: 'usr/.wh.hidden' },
+        { name: 'usr/shadowed', content: 'new\n' },
+        { name: 'own/' },
+        { name: 'own/.wh..wh..opq' },
+        { name: 'own/upper', content: 'upper\n' },
+      ],
+    },
+  ],
+});
+const lowest = stacked.layers[0]?.descriptor.digest ?? '';
+
+test('R15 while lower layers are on their way, rootfs/ answers what they cannot change; the rest waits', async () => {
+  const made = await fixture({ images: { v1: stacked } });
+  const { store, text, list, stat, entry } = made;
+  let release: () => void = () => undefined;
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  store.before = (request) => (request.endsWith(lowest) ? gate : undefined);
+  assert.equal(await text(at('rootfs/usr/shadowed')), 'new\n');
+  assert.equal(await text(at('rootfs/middle')), 'middle\n');
+  await assert.rejects(entry(at('rootfs/usr/hidden')), { code: 'not-found' });
+  assert.deepEqual(await list(at('rootfs/own')), ['upper'], 'an opaque directory is complete');
+  await assert.rejects(entry(at('rootfs/own/lower')), { code: 'not-found' });
+  assert.equal((await stat(at('rootfs/usr'))).nlink, 1, 'not known yet');
+  const waiting = [text(at('rootfs/usr/lower')), list(at('rootfs/usr'))];
+  const early = await Promise.race([...waiting, new Promise((resolve) => setTimeout(resolve, 50, 'waits'))]);
+  assert.equal(early, 'waits');
+  const shadowed = (await stat(at('rootfs/usr/shadowed'))).inode;
+  release();
+  const [lower, names] = await Promise.all(waiting);
+  assert.equal(lower, 'lower\n');
+  assert.deepEqual(sorted(names as string[]), ['lower', 'shadowed']);
+  assert.equal((await stat(at('rootfs/usr'))).nlink, 2);
+  assert.equal((await stat(at('rootfs/usr/shadowed'))).inode, shadowed);
+  await assert.rejects(entry(at('rootfs/usr/hidden')), { code: 'not-found' });
+});
+
+test('R15 nothing is settled where a path may lead through a link of a lower layer', async () => {
+  const usrmerge = await buildImage({
+    layers: [
+      { entries: [{ name: 'usr/' }, { name: 'usr/lib/' }, { name: 'lib', linkname: 'usr/lib' }] },
+      { entries: [{ name: 'usr/' }, { name: 'usr/lib/' }, { name: 'usr/lib/x', content: 'middle\n' }] },
+      { entries: [{ name: 'lib/x', content: 'top\n' }] },
+    ],
+  });
+  const { store, text } = await fixture({ images: { v1: usrmerge } });
+  let release: () => void = () => undefined;
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const digest = usrmerge.layers[0]?.descriptor.digest ?? '';
+  store.before = (request) => (request.endsWith(digest) ? gate : undefined);
+  const reading = text(at('rootfs/usr/lib/x'));
+  const early = await Promise.race([reading, new Promise((resolve) => setTimeout(resolve, 50, 'waits'))]);
+  assert.equal(early, 'waits');
+  release();
+  assert.equal(await reading, 'top\n');
+});
+
+test('R16 below a layer that cannot be read nothing is believed: what layers above it settle is shown, all else is EIO', async () => {
+  const { store, text, list, entry, xattr } = await fixture({ images: { v1: stacked } });
+  const middle = stacked.layers[1];
+  assert.ok(middle !== undefined);
+  const bytes = Uint8Array.from(middle.bytes);
+  bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
+  store.repository('app').blobs.set(middle.descriptor.digest, { descriptor: middle.descriptor, bytes });
+  const isRefused = ({ code }: { code: string }): boolean => ['integrity', 'invalid-content'].includes(code);
+  await assert.rejects(text(at('rootfs/usr/lower')), isRefused);
+  assert.match(
+    (await xattr(at('rootfs/usr'), 'user.imgfs.error')) ?? '',
+    new RegExp(middle.descriptor.digest),
+  );
+  await assert.rejects(text(at('rootfs/middle')), isRefused);
+  await assert.rejects(list(at('rootfs')), isRefused);
+  assert.equal(await text(at('rootfs/usr/shadowed')), 'new\n');
+  assert.deepEqual(await list(at('rootfs/own')), ['upper']);
+  await assert.rejects(entry(at('rootfs/usr/hidden')), { code: 'not-found' });
+  assert.equal(await text(at('layers/0/usr/lower')), 'lower\n');
+});
