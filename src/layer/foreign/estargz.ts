@@ -147,7 +147,7 @@ export async function loadEstargz(parts: EstargzParts, options?: CallOptions): P
   await gunzipPieces(packed.bytes, (piece) => archive.push(piece));
   const header = archive.end();
   const { offset } = packed;
-  const sha256 = toc.finish(
+  const sha256 = await toc.finish(
     offset === undefined ? undefined : (digest) => tocFile(header, offset, toc.jsonBytes, digest),
   );
   if (wanted === undefined || !sha256.equals(wanted))

@@ -1,6 +1,6 @@
 /** Whether two tables of one layer say the same, row by row. */
 import type { EntryTable } from '../index/entry-table.js';
-import { Turns } from '../merge/turns.js';
+import { Turns } from '../turns.js';
 import type { CallOptions } from '../../store/store.js';
 
 /** eStargz rounds times to seconds. */

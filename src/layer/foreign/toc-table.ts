@@ -1,4 +1,5 @@
 /** Reads a table of contents from its JSON, as it comes. */
+import { Turns } from '../turns.js';
 import { createHash } from 'node:crypto';
 import { EntryTable } from '../index/entry-table.js';
 import { SpanTable } from '../index/span-table.js';
@@ -35,13 +36,13 @@ export class TocTable {
    * The JSON is complete: check its version. Returns its sha256. `last` is an entry behind all others.
    * @throws ImgfsError `invalid-content`.
    */
-  finish(last?: (sha256: Buffer) => TocEntry): Buffer {
+  async finish(last?: (sha256: Buffer) => TocEntry): Promise<Buffer> {
     const { version } = this.scanner.finish();
     if (version !== tocVersion) throw foreignError('its version is not known');
     const sha256 = this.hash.digest();
     if (last !== undefined) this.converter.add(last(sha256));
     this.converter.finish();
-    this.table.seal();
+    await this.table.seal(new Turns());
     return sha256;
   }
 }

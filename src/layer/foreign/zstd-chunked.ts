@@ -62,6 +62,6 @@ export async function loadZstdChunked(parts: ZstdChunkedParts, options?: CallOpt
   }
   const toc = new TocTable({ limits, blobBytes, payloadEnd: offset - skippableHeaderBytes });
   await unzstdPieces(packed, decoded, (piece) => toc.push(piece));
-  toc.finish();
+  await toc.finish();
   return { origin: 'zstd-chunked', format: 'zstd', table: toc.table, spans: toc.spans, windows: [] };
 }

@@ -204,7 +204,7 @@ export class OpenTrees {
 
   /** Settles with the first failure; the layers above it go on getting ready. */
   #allReady(
-    sources: readonly BlobSource[],
+    sources: readonly LayerSource[],
     opened: (Promise<Layer> | undefined)[],
     upper: UpperLayers,
     signal: AbortSignal,

@@ -10,6 +10,8 @@ export interface UpperTree {
   readonly from: number;
   readonly merged: MergedTree;
   readonly layers: readonly Layer[];
+  /** As `LoadedTree.rows`. */
+  readonly rows: string;
 }
 
 export class UpperLayers {
@@ -72,6 +74,7 @@ export class UpperLayers {
     const layers = this.#layers.slice(from).filter((layer) => layer !== undefined);
     if (layers.length === 0) return undefined;
     const merged = await mergeUpperLayers(layers, options);
-    return merged === undefined ? undefined : { from, merged, layers };
+    if (merged === undefined) return undefined;
+    return { from, merged, layers, rows: layers.map((layer) => layer.identity).join(' ') };
   }
 }
