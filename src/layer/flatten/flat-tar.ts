@@ -5,7 +5,7 @@
  */
 import type { CallOptions } from '../../store/store.js';
 import type { Name } from '../../oci/name.js';
-import { Turns } from '../merge/turns.js';
+import { Turns } from '../turns.js';
 import type { EntryOf, MergedTree } from '../merge/merged-tree.js';
 import { blockBytes, contentBytes, flatHeader, padded, type FlatEntry } from './tar-header.js';
 
