@@ -2,7 +2,7 @@
  * One layer, open for reading: its index when there is one, else a pass that makes it.
  */
 import { mkdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { BlobReader, BlobSource, ContentCache } from '../content/content.js';
 import { ImgfsError, isImgfsError, toImgfsError } from '../errors/imgfs-error.js';
 import { createLogger } from '../observe/log.js';
@@ -11,7 +11,7 @@ import { EntryTable } from './index/entry-table.js';
 import { IndexFile, type IndexFacts, type IndexOrigin } from './index/index-file.js';
 import { SpanTable, type Span } from './index/span-table.js';
 import type { Layer, LayerBacking, LayerProgress } from './layer.js';
-import type { LayerFormat } from './native/layer-addon.js';
+import { layerAddon, type LayerFormat } from './native/layer-addon.js';
 import { IndexBuild, isLasting } from './pass/build-index.js';
 import type { DecodeLimits } from './pass/limits.js';
 import { defaultCommitBytes } from './pass/pass-journal.js';
@@ -23,7 +23,7 @@ import { Waiters } from './waiters.js';
 
 const log = createLogger('layer');
 
-/** Decoded bytes of one layer that a pass keeps without being asked: a tenth of the default cache. */
+/** Decoded bytes of one layer that a pass keeps without being asked where they are dear: a tenth of the default cache. */
 const keptUnasked = 2 ** 30;
 
 export interface OpenLayerParts {
@@ -174,7 +174,8 @@ export class OpenLayer implements Layer {
   }
 
   private async prepare(): Promise<void> {
-    await mkdir(join(this.parts.cache.directory, 'index'), { recursive: true, mode: 0o700 });
+    // A disk that takes nothing costs what could be kept, and nothing else.
+    await mkdir(dirname(this.indexPath), { recursive: true, mode: 0o700 }).catch(() => undefined);
     const index = await this.loadIndex();
     if (index !== undefined) await this.useIndex(index);
     else this.startPass();
@@ -191,7 +192,7 @@ export class OpenLayer implements Layer {
         cause: toImgfsError(error).message,
       });
     }
-    await rm(this.indexPath, { force: true });
+    await rm(this.indexPath, { force: true }).catch(() => undefined);
     return undefined;
   }
 
@@ -289,8 +290,10 @@ export class OpenLayer implements Layer {
 
   private wantsDecoded(format: LayerFormat, outBytes: number): boolean {
     if (format === 'plain') return false;
-    // zstd has few places to start at: what was decoded is worth more than its room.
-    return format === 'zstd' || this.readWanted || outBytes < keptUnasked;
+    // zstd has few places to start at, and without the addon gzip has none: what was decoded is worth its room. Else it
+    // is decoded again, in 3 ms, where somebody reads: writing all of it takes a quarter of a pass.
+    const isDear = format === 'zstd' || layerAddon() === undefined;
+    return this.readWanted || (isDear && outBytes < keptUnasked);
   }
 
   private onProgress(inBytes: number, outBytes: number): void {
@@ -332,7 +335,7 @@ export class OpenLayer implements Layer {
     if (this.index !== undefined) this.retired.push(this.index);
     this.index = undefined;
     this.state = 'indexing';
-    await rm(this.indexPath, { force: true });
+    await rm(this.indexPath, { force: true }).catch(() => undefined);
     this.startPass();
   }
 

@@ -133,27 +133,33 @@ function damaged(reason: string): ImgfsError {
   return new ImgfsError('invalid-content', `read layer index: ${reason}`);
 }
 
+async function createFile(path: string): Promise<FileHandle> {
+  await rm(path, { force: true });
+  return open(path, 'wx+', 0o600);
+}
+
 /** Writes an index: windows as they come, the rest at the end. The file appears under its name whole or not at all. */
 export class IndexWriter {
   private readonly path: string;
   private readonly temporary: string;
-  private readonly file: FileHandle;
+  private readonly file: FileHandle | undefined;
   private length = headerBytes;
+  /** Windows, when the disk does not take them: 0.5 % of the layer. */
   private memory: BytePool | undefined;
 
-  private constructor(path: string, temporary: string, file: FileHandle) {
+  private constructor(path: string, temporary: string, file: FileHandle | undefined) {
     this.path = path;
     this.temporary = temporary;
     this.file = file;
+    if (file === undefined) this.memory = new BytePool();
   }
 
-  /** Begin. The folder must exist. */
+  /** Begin. Where the disk takes no file the windows stay in memory, and `seal` fails. */
   static async create(
     path: string,
     temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`,
   ): Promise<IndexWriter> {
-    await rm(temporary, { force: true });
-    const file = await open(temporary, 'wx+', 0o600);
+    const file = await createFile(temporary).catch(() => undefined);
     return new IndexWriter(path, temporary, file);
   }
 
@@ -172,7 +178,7 @@ export class IndexWriter {
 
   /** Keep windows; in memory when the disk does not take them. */
   async appendWindows(windows: Uint8Array): Promise<void> {
-    if (this.memory === undefined) {
+    if (this.file !== undefined && this.memory === undefined) {
       try {
         await writeFully(this.file, windows, this.length);
       } catch {
@@ -187,13 +193,16 @@ export class IndexWriter {
   /** A window that was appended: the layer is read while it is indexed. */
   async readWindow(span: Span): Promise<Uint8Array> {
     const { windowOffset, windowStored } = span;
-    if (this.memory !== undefined) return this.memory.all().slice(windowOffset, windowOffset + windowStored);
+    if (this.file === undefined || this.memory !== undefined)
+      return this.memory?.all().slice(windowOffset, windowOffset + windowStored) ?? new Uint8Array(0);
     return readFully(this.file, windowStored, headerBytes + windowOffset);
   }
 
   /** Write the rest and give the file its name. The writer is closed then. @throws what the disk says. */
   async seal(facts: IndexFacts, table: EntryTable, spans: SpanTable): Promise<void> {
-    if (this.memory !== undefined) throw new ImgfsError('cache-full', 'write layer index: the disk is full');
+    const { file } = this;
+    if (file === undefined || this.memory !== undefined)
+      throw new ImgfsError('cache-full', 'write layer index: the disk takes nothing');
     const { counts, parts } = encodeTable(table);
     const tableBytes = parts.reduce((sum, part) => sum + part.length, 0);
     const entries = await deflateParts(parts);
@@ -208,20 +217,20 @@ export class IndexWriter {
     const places = Buffer.alloc(footerBytes - 32);
     [entriesAt, spansAt, metaAt, end].forEach((value, index) => places.writeDoubleLE(value, index * 8));
     const sum = await sha256([entries, spanBytes, json, places]);
-    await writeFully(this.file, header, 0);
-    await writeFully(this.file, entries, entriesAt);
-    await writeFully(this.file, spanBytes, spansAt);
-    await writeFully(this.file, Buffer.concat([json, places, sum]), metaAt);
-    await this.file.sync();
-    await this.file.close();
+    await writeFully(file, header, 0);
+    await writeFully(file, entries, entriesAt);
+    await writeFully(file, spanBytes, spansAt);
+    await writeFully(file, Buffer.concat([json, places, sum]), metaAt);
+    await file.sync();
+    await file.close();
     await rename(this.temporary, this.path);
     await syncFolder(dirname(this.path));
   }
 
   /** Stop; `remove` deletes what was written. */
   async abandon(remove: boolean): Promise<void> {
-    await this.file.close().catch(() => undefined);
-    if (remove) await rm(this.temporary, { force: true });
+    await this.file?.close().catch(() => undefined);
+    if (remove) await rm(this.temporary, { force: true }).catch(() => undefined);
   }
 }
 

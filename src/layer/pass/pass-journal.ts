@@ -8,10 +8,13 @@
 import { open, readFile, type FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { ImgfsError } from '../../errors/imgfs-error.js';
+import { createLogger } from '../../observe/log.js';
 import { SpanTable, spanRecordBytes } from '../index/span-table.js';
 import type { IndexerStep } from '../native/layer-addon.js';
 import { littleEndian } from '../tar/entry-record.js';
 import type { LayerIndexer } from './layer-indexer.js';
+
+const log = createLogger('layer');
 
 /** Bytes of the blob between two frames: 0.7 s at 200 Mbit/s are lost at most, a frame costs 1 ms. */
 export const defaultCommitBytes = 16 << 20;
@@ -92,9 +95,22 @@ export class JournalWriter {
   }
 
   private length = 0;
+  private isBroken = false;
   private commitBytes = defaultCommitBytes;
 
+  /** Note what a step brought. A disk that does not take it makes the pass one that cannot be resumed further on. */
   async record(step: IndexerStep, indexer: LayerIndexer): Promise<void> {
+    if (this.isBroken) return;
+    try {
+      await this.note(step, indexer);
+    } catch (error) {
+      this.isBroken = true;
+      this.pending = [];
+      log.warn('journal of an index pass cannot be written', { error: String(error) });
+    }
+  }
+
+  private async note(step: IndexerStep, indexer: LayerIndexer): Promise<void> {
     if (step.entries.length > 0) this.pending.push(step.entries);
     this.pendingBytes += step.entries.length;
     if (step.inTotal - this.inBytes < this.commitBytes && this.pendingBytes < maxPendingBytes) return;

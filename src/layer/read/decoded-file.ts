@@ -34,6 +34,7 @@ export class DecodedFile {
   private readonly map: FileHandle;
   private readonly onGrow: (bytes: number) => void;
   private states: Uint8Array;
+  private toldLost = false;
 
   private constructor(data: FileHandle, map: FileHandle, states: Uint8Array, options: DecodedFileOptions) {
     this.data = data;
@@ -104,7 +105,7 @@ export class DecodedFile {
       await this.map.write(Uint8Array.of(1), 0, 1, span.index);
       return true;
     } catch (error) {
-      log.warn('cannot keep decoded bytes', { error: String(error) });
+      this.tellLost(error);
       return false;
     }
   }
@@ -118,7 +119,12 @@ export class DecodedFile {
       bytes += outEnd - out;
     }
     this.onGrow(bytes);
-    await this.map.write(new Uint8Array(to - from).fill(1), 0, to - from, from);
+    try {
+      await this.map.write(new Uint8Array(to - from).fill(1), 0, to - from, from);
+    } catch (error) {
+      // It is there for this process; the next one decodes it again.
+      this.tellLost(error);
+    }
   }
 
   /** Read present bytes; the number read is short only at the end of the file. */
@@ -142,6 +148,11 @@ export class DecodedFile {
   async close(): Promise<void> {
     await this.map.close();
     await this.data.close();
+  }
+
+  private tellLost(error: unknown): void {
+    if (!this.toldLost) log.warn('cannot keep decoded bytes', { error: String(error) });
+    this.toldLost = true;
   }
 
   private setState(index: number, value: number): void {

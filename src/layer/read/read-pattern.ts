@@ -15,7 +15,7 @@ export class ReadPattern {
   /** Note that decoded bytes `[start, end)` are read. */
   note(start: number, end: number): void {
     const isNear = start >= this.end - maxStepBytes && start <= this.end + maxStepBytes;
-    if (this.end >= 0 && isNear) this.streak += Math.max(0, end - this.end);
+    if (this.end >= 0 && isNear) this.streak += Math.max(0, Math.min(end - start, end - this.end));
     else this.streak = end - start;
     this.end = Math.max(isNear ? this.end : 0, end);
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -298,6 +299,39 @@ test('not deferred: nothing is given out before the digest has matched', options
   const store = new ScriptedStore({ fault: () => ({ flipAt: bytes.length - 3 }) });
   const layer = await place.open(store.add(bytes));
   await assert.rejects(layer.readDecoded(Buffer.alloc(10), 0), { code: 'integrity' });
+});
+
+test('a cache disk that takes nothing costs time, not the layer', options, async (t) => {
+  for (const packing of ['gzip', 'zstd', 'plain'] as const) {
+    if (!canRead(packing)) continue;
+    const place = await ground(t);
+    await mkdir(place.directory, { recursive: true });
+    // As on a disk that is mounted read-only: no folder can be made.
+    for (const name of ['index', 'decoded']) writeFileSync(join(place.directory, name), '');
+    const layer = await place.open(place.store.add(pack(packing)));
+    await assertFiles(layer);
+    assert.ok((await decodedOf(layer)).equals(tar), packing);
+    await place.close();
+  }
+});
+
+test('a cache disk that fills up during a pass costs time, not the layer', options, async (t) => {
+  if (process.getuid?.() !== 0 || withoutAddon) return t.skip('needs root, to make a small disk');
+  const place = await ground(t);
+  const folders = ['index', 'decoded'].map((name) => join(place.directory, name));
+  try {
+    for (const folder of folders) {
+      await mkdir(folder, { recursive: true });
+      const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=16k', 'tmpfs', folder]);
+      if (mounted.status !== 0) return t.skip('no tmpfs here');
+    }
+    const layer = await place.open(place.store.add(pack('gzip')), { commitBytes: 256 * 1024 });
+    assert.ok((await decodedOf(layer)).equals(tar));
+    await assertFiles(layer);
+  } finally {
+    await place.close();
+    for (const folder of folders) spawnSync('umount', ['-l', folder]);
+  }
 });
 
 test('closing in the middle of a pass leaves nothing behind', options, async (t) => {
