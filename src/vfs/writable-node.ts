@@ -46,7 +46,7 @@ export interface ChangeableDirectory extends DirectoryNode {
   /** Make a tag for an image: symlink(2), and the first half of renaming one. */
   tagImage?(name: Name, image: Image, caller: Caller): Promise<Descriptor>;
   /** Whether a tag may be taken away from here: asked before a rename begins. */
-  assertRemovable?(): void;
+  assertRemovable?(caller: Caller): Promise<void>;
   /** Take a blob into this place without moving its bytes: link(2). */
   linkBlob?(name: Name, source: BlobSource, caller: Caller): Promise<Found>;
   /** Take an upload of this or another directory in under this name: rename(2). */

@@ -170,8 +170,9 @@ export class WritableTree extends Tree implements WritableFileSystem {
     caller: Caller,
   ): Promise<void> {
     const source = this.#place(from, 'rmdir');
-    this.#place(from, 'assertRemovable').assertRemovable();
-    await this.#place(to, 'tagImage').tagImage(newName, image, caller);
+    const target = this.#place(to, 'tagImage');
+    await this.#place(from, 'assertRemovable').assertRemovable(caller);
+    await target.tagImage(newName, image, caller);
     await source.rmdir(name, caller);
   }
 

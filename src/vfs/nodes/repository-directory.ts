@@ -135,8 +135,10 @@ export class RepositoryDirectory implements ChangeableDirectory {
     return tagImageAt(this.#context, await open(), repository, nameToText(name), image, { signal });
   }
 
-  assertRemovable(): void {
-    writingOf(this.#context).assertDelete('a tag that moves');
+  async assertRemovable({ signal }: Caller): Promise<void> {
+    await writingOf(this.#context).assertTagMayGo(await this.#place.open(), this.#place.repository, {
+      signal,
+    });
   }
 
   #pending(store: ImageStore, name: string, caller: Caller): PendingDirectory {

@@ -70,8 +70,8 @@ export class TagsDirectory implements ChangeableDirectory {
     });
   }
 
-  assertRemovable(): void {
-    writingOf(this.#context).assertDelete('a tag that moves');
+  async assertRemovable({ signal }: Caller): Promise<void> {
+    await writingOf(this.#context).assertTagMayGo(await this.#open(), this.#repository, { signal });
   }
 
   async list(): Promise<Listing> {

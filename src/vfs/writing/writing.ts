@@ -1,6 +1,6 @@
 /** Everything that changes stores on behalf of one mount: what is allowed, what is under way, what to tell afterwards. */
 import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
-import { deleteTag } from '../../image/delete-tag.js';
+import { assertTagsDeletable, deleteTag } from '../../image/delete-tag.js';
 import type { Image } from '../../image/image.js';
 import { copyImage } from '../../image/copy/copy-image.js';
 import { pushManifest } from '../../image/push-manifest.js';
@@ -180,6 +180,13 @@ export class Writing {
     const fallback = this.rules.tagDeleteFallback === true;
     await deleteTag(store, repository, tag, { ...optionsOf(options), fallback });
     await this.#context.images.tags.note(store, { repository, tag }, undefined);
+  }
+
+  /** Before a tag moves: what could not be taken away afterwards would be there twice. */
+  async assertTagMayGo(store: ImageStore, repository: string, options: CallOptions): Promise<void> {
+    this.assertDelete('a tag that moves');
+    const fallback = this.rules.tagDeleteFallback === true;
+    await assertTagsDeletable(store, repository, { ...optionsOf(options), fallback });
   }
 
   async deleteManifest(

@@ -559,6 +559,27 @@ test(
   },
 );
 
+test(
+  'W29 renaming a tag where tags cannot be deleted is refused before anything is changed',
+  { timeout },
+  async (t) => {
+    for (const [registry, tagDeleteFallback] of [
+      [{ dialect: 'docker-2.8' }, false],
+      [{ dialect: 'docker-2.8', deletes: false }, true],
+      [{ dialect: 'docker-2.8' }, true],
+    ] as const) {
+      const { mv, base, content, image } = await setUp(t, {
+        rules: { allowDelete: true, tagDeleteFallback },
+        registry,
+      });
+      const works = tagDeleteFallback && !('deletes' in registry);
+      if (works) await mv(`${base}/v1`, `${base}/v2`);
+      else await assert.rejects(mv(`${base}/v1`, `${base}/v2`), { code: 'unsupported' });
+      assert.deepEqual([...(content()?.tags ?? [])], [[works ? 'v2' : 'v1', image.descriptor.digest]]);
+    }
+  },
+);
+
 test('W16 ln and copy_file_range of a blob to another repository move no byte', { timeout }, async (t) => {
   const { link, openNew, fileSystem, mkdir, base, root, tree, registry, image } = await setUp(t);
   const layer = image.blobs.at(-1)?.descriptor;
