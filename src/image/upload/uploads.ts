@@ -183,7 +183,8 @@ export class Uploads {
       this.#retryLater(writer, 0);
       return;
     }
-    if (failure !== undefined) return;
+    // Shown until it is cancelled; after the end, another process may have it.
+    if (failure !== undefined && !this.#closed) return;
     this.#active.delete(state.id);
     await writer.close();
   }

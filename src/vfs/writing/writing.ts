@@ -1,4 +1,5 @@
 /** Everything that changes stores on behalf of one mount: what is allowed, what is under way, what to tell afterwards. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import { assertTagsDeletable, deleteTag } from '../../image/delete-tag.js';
 import type { Image } from '../../image/image.js';
@@ -48,6 +49,7 @@ export class Writing {
   readonly #context: TreeContext;
   readonly #timers = new Map<PendingImage, NodeJS.Timeout>();
   #closed = false;
+  #recovering: Promise<void> = Promise.resolve();
 
   constructor(context: TreeContext, rules: WritingRules) {
     this.#context = context;
@@ -240,7 +242,12 @@ export class Writing {
   }
 
   /** Finish what earlier processes left behind, in the background. */
-  async recover(): Promise<void> {
+  recover(): Promise<void> {
+    this.#recovering = this.#recover();
+    return this.#recovering;
+  }
+
+  async #recover(): Promise<void> {
     const open = async (storeId: string): Promise<ImageStore | undefined> => {
       const { stores } = this.#context;
       const host = storeId.replace(/^docker:\/\//, '');
@@ -264,8 +271,9 @@ export class Writing {
   }
 
   async close(): Promise<void> {
-    await this.uploads.drain(drainMs);
     this.#closed = true;
+    await this.uploads.drain(drainMs);
+    await Promise.race([this.#recovering.catch(() => undefined), sleep(drainMs, undefined, { ref: false })]);
     for (const timer of this.#timers.values()) clearTimeout(timer);
     for (const image of this.waiting) await image.release();
     this.pending.clear();

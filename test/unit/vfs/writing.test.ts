@@ -5,10 +5,10 @@ import { test, type TestContext } from 'node:test';
 import { digestHex, digestOf } from '../../../src/oci/digest.js';
 import { createStoreDirectory } from '../../../src/image/stores.js';
 import { createFileSystem } from '../../../src/vfs/create-file-system.js';
-import { isWritable, type Caller, type WritableFileSystem } from '../../../src/vfs/file-system.js';
-import { nameFromText } from '../../../src/vfs/name.js';
+import { isWritable, type Caller } from '../../../src/vfs/file-system.js';
 import type { WritingRules } from '../../../src/vfs/writing/writing.js';
 import { startFaultRegistry, type FaultRegistryOptions } from '../../support/fault-registry/index.js';
+import { verbs } from '../../support/file-system-verbs.js';
 import { walk } from '../../support/file-system-walker.js';
 import { buildIndex, sampleImage } from '../../support/image-builder.js';
 import { createMemoryContent } from '../../support/memory-content.js';
@@ -56,66 +56,6 @@ async function setUp(t: TestContext, options: SetUp = {}) {
   const tree = walk(fileSystem);
   const content = () => registry.content.repositories.get(repository);
   return { registry, image, fileSystem, tree, base, root, content, open, ...verbs(fileSystem, tree) };
-}
-
-type Tree = ReturnType<typeof walk>;
-
-/** What programs do, by path. */
-function verbs(fs: WritableFileSystem, tree: Tree) {
-  const split = async (path: string) => {
-    const slash = path.lastIndexOf('/');
-    return { parent: await tree.inode(path.slice(0, slash)), name: nameFromText(path.slice(slash + 1)) };
-  };
-  const openNew = async (path: string, caller: Caller = tree.caller) => {
-    const { parent, name } = await split(path);
-    const found = await fs.lookup(tree.caller, parent, name);
-    if (found.attributes === undefined)
-      return (await fs.create(caller, parent, name, 0o644, constants.O_WRONLY)).opened.handle;
-    const { handle } = await fs.open(caller, found.attributes.inode, constants.O_WRONLY);
-    await fs.setattr(tree.caller, found.attributes.inode, { size: 0 }, handle);
-    return handle;
-  };
-  const cp = async (
-    bytes: Uint8Array | string,
-    path: string,
-    caller: Caller = tree.caller,
-  ): Promise<void> => {
-    const data = Buffer.from(bytes);
-    const handle = await openNew(path, caller);
-    try {
-      for (let at = 0; at < data.length; at += 65_536)
-        await fs.write(caller, handle, data.subarray(at, at + 65_536), at);
-      await fs.flush(caller, handle);
-    } finally {
-      await fs.release(handle);
-    }
-  };
-  const mkdir = async (path: string): Promise<void> => {
-    const { parent, name } = await split(path);
-    await fs.mkdir(tree.caller, parent, name, 0o755);
-  };
-  const rm = async (path: string): Promise<void> => {
-    const { parent, name } = await split(path);
-    await fs.unlink(tree.caller, parent, name);
-  };
-  const rmdir = async (path: string): Promise<void> => {
-    const { parent, name } = await split(path);
-    await fs.rmdir(tree.caller, parent, name);
-  };
-  const symlink = async (target: string, path: string): Promise<void> => {
-    const { parent, name } = await split(path);
-    const entry = await fs.symlink(tree.caller, parent, name, nameFromText(target));
-    assert.equal(entry.attributes.type, 'symlink');
-  };
-  const link = async (from: string, to: string): Promise<void> => {
-    const { parent, name } = await split(to);
-    await fs.link(tree.caller, await tree.inode(from), parent, name);
-  };
-  const mv = async (from: string, to: string): Promise<void> => {
-    const [source, target] = [await split(from), await split(to)];
-    await fs.rename(tree.caller, source.parent, source.name, target.parent, target.name, 0);
-  };
-  return { openNew, cp, mkdir, rm, rmdir, symlink, link, mv };
 }
 
 const blobPath = (digest: ReturnType<typeof digestOf>): string => `sha256/${digestHex(digest)}`;
