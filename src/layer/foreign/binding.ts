@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import type { LayerIndexes, LayerSource } from '../layer-source.js';
 import { tocDigestKey } from './estargz.js';
-import { checksumKey, positionKey } from './zstd-chunked.js';
+import { zstdChunkedAnnotations } from './zstd-chunked.js';
 
 export type Binding = (
   | { readonly kind: 'estargz'; readonly digest: string }
@@ -20,23 +20,20 @@ export type Binding = (
   readonly isBound: boolean;
 };
 
-/** No annotation of a real image is longer. */
-const maxAnnotationBytes = 256;
-
 function keyOf(...parts: readonly string[]): string {
   return createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 32);
 }
 
 /** What binds an index to this layer; undefined when nothing does. `deferred`: what nothing binds may be used too. */
 export function bindingOf({ descriptor, soci }: LayerSource, deferred: boolean): Binding | undefined {
-  const annotation = (name: string): string =>
-    descriptor.annotations?.[name]?.slice(0, maxAnnotationBytes) ?? '';
-  const [position, checksum] = [annotation(positionKey), annotation(checksumKey)];
-  if (position !== '' && checksum !== '') {
-    const kind = 'zstd-chunked';
-    return { kind, position, checksum, key: keyOf(kind, position, checksum), isBound: true };
+  const { annotations = {} } = descriptor;
+  const chunked = zstdChunkedAnnotations(annotations);
+  if (chunked !== undefined) {
+    const { position, checksum } = chunked;
+    const key = keyOf('zstd-chunked', position, checksum);
+    return { kind: 'zstd-chunked', position, checksum, key, isBound: true };
   }
-  const digest = annotation(tocDigestKey);
+  const digest = annotations[tocDigestKey] ?? '';
   if (digest !== '') return { kind: 'estargz', digest, key: keyOf('estargz', digest), isBound: true };
   if (soci === undefined || (!soci.isBound && !deferred)) return undefined;
   return { kind: 'soci', indexes: soci, key: keyOf('soci', soci.key), isBound: soci.isBound };

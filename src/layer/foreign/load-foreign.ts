@@ -9,6 +9,7 @@ import { loadEstargz } from './estargz.js';
 import { foreignError } from './foreign-error.js';
 import type { ForeignIndex } from './foreign-index.js';
 import { cachedRange, directRange, type ReadRange } from './read-range.js';
+import { loadSoci } from './soci.js';
 import { loadZstdChunked } from './zstd-chunked.js';
 
 export interface LoadParts {
@@ -19,6 +20,8 @@ export interface LoadParts {
   readonly limits: DecodeLimits;
 }
 
+/** A zTOC has 32 KiB for each span of 4 MiB and some 200 bytes for each file: this is a layer of 10 GiB. */
+const maxZtocBytes = 128 << 20;
 /** Packed tables of contents beside an image. */
 const maxExternalBytes = 128 << 20;
 
@@ -38,7 +41,10 @@ async function loadWith(parts: LoadParts, read: ReadRange, options?: CallOptions
     const external = (call?: CallOptions): Promise<Uint8Array | undefined> => externalToc(parts, call);
     return loadEstargz({ ...common, digest: binding.digest, external }, options);
   }
-  throw foreignError('SOCI indexes are not read');
+  const ztoc = await binding.indexes.ztoc(parts.source, options);
+  if (ztoc === undefined) throw foreignError('the image has none for this layer');
+  const bytes = await parts.cache.readAll(ztoc, { ...options, maxBytes: maxZtocBytes });
+  return loadSoci({ blobBytes: blob.size, limits, ztoc: bytes }, options);
 }
 
 /**

@@ -15,8 +15,22 @@ import { tocDigest } from './toc-entry.js';
 import { TocTable } from './toc-table.js';
 
 /** `<offset>:<length>:<decoded length>:<type>`. */
-export const positionKey = 'io.github.containers.zstd-chunked.manifest-position';
-export const checksumKey = 'io.github.containers.zstd-chunked.manifest-checksum';
+const positionSuffix = 'zstd-chunked.manifest-position';
+const checksumSuffix = 'zstd-chunked.manifest-checksum';
+/** Writers before 2023 (skopeo 1.9, podman 4.3) have the shorter one. */
+const prefixes = ['io.github.containers.', 'io.containers.'];
+
+/** What the annotations of a layer say about its table; undefined when they do not say both. */
+export function zstdChunkedAnnotations(
+  annotations: Readonly<Record<string, string>>,
+): { readonly position: string; readonly checksum: string } | undefined {
+  for (const prefix of prefixes) {
+    const position = annotations[prefix + positionSuffix];
+    const checksum = annotations[prefix + checksumSuffix];
+    if (position !== undefined && checksum !== undefined) return { position, checksum };
+  }
+  return undefined;
+}
 
 /** The only type of table there is. */
 const typeCrfs = 1;
