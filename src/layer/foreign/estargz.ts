@@ -95,7 +95,6 @@ function tocFile(header: HeaderBlock, offset: number, size: number, sha256: Buff
     chunkSize: 0,
     chunkDigest: sha256,
     digest: undefined,
-    isZeros: false,
   };
 }
 

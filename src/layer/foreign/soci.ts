@@ -6,6 +6,7 @@ import type { CallOptions } from '../../store/store.js';
 import { EntryTable } from '../index/entry-table.js';
 import { encodeSpan, SpanTable } from '../index/span-table.js';
 import { checkLimits, type DecodeLimits } from '../pass/limits.js';
+import { Turns } from '../turns.js';
 import { clampNs } from '../tar/pax.js';
 import type { EntryKind } from '../tar/tar-entry.js';
 import { FlatTable } from './flat-buffer.js';
@@ -93,7 +94,7 @@ async function readFiles(ztoc: Ztoc): Promise<EntryTable> {
     before = file.offset + (file.type === 'reg' ? file.size : 0);
     appendFile(table, file, ztoc.uncompressedSize);
   }
-  table.seal();
+  await table.seal(new Turns());
   return table;
 }
 

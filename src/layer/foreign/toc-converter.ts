@@ -4,7 +4,6 @@
  * Such a table does not say where tar headers are, so the spans decode not to the archive but to the files of the layer
  * one behind the other: each chunk is a span, known by the sha256 of what it decodes to.
  */
-import { createHash } from 'node:crypto';
 import type { EntryTable } from '../index/entry-table.js';
 import { encodeSpan, type SpanTable } from '../index/span-table.js';
 import { checkLimits, type DecodeLimits } from '../pass/limits.js';
@@ -16,8 +15,6 @@ import type { TocEntry } from './toc-entry.js';
  * chunks of 4 MiB (eStargz) and below 1 MiB (zstd:chunked).
  */
 const maxChunkBytes = 64 << 20;
-/** Zeros are spans of so many bytes: runs of them may be as long as a file. */
-const zeroBytes = 4 << 20;
 
 export interface ConverterParts {
   readonly table: EntryTable;
@@ -43,7 +40,6 @@ interface PendingChunk {
   readonly length: number;
   readonly skip: number;
   readonly sha256: Uint8Array;
-  readonly isZeros: boolean;
 }
 
 /** The file whose chunks are being collected. */
@@ -54,7 +50,6 @@ interface OpenFile {
 
 export class TocConverter {
   private readonly parts: ConverterParts;
-  private readonly zeroDigests = new Map<number, Uint8Array>();
   private pending: PendingChunk[] = [];
   private file: OpenFile | undefined;
   /** Decoded bytes up to here. */
@@ -127,8 +122,7 @@ export class TocConverter {
     // The digest of a file is that of its only chunk.
     const isWhole = length === size;
     const sha256 = chunk.chunkDigest ?? (isWhole ? chunk.digest : undefined);
-    if (chunk.isZeros) this.addZeros(length);
-    else this.addData(file, chunk, length, sha256);
+    this.addData(file, chunk, length, sha256);
     file.at += length;
     this.out += length;
     if (file.at === size) this.file = undefined;
@@ -148,31 +142,15 @@ export class TocConverter {
     if (endOffset !== 0 && (endOffset <= offset || endOffset > this.parts.payloadEnd)) {
       throw foreignError('a file ends before it begins or outside the data');
     }
-    this.pending.push({ in: offset, inEnd: endOffset, length, skip: innerOffset, sha256, isZeros: false });
-  }
-
-  private addZeros(length: number): void {
-    for (let left = length; left > 0; left -= zeroBytes) {
-      const part = Math.min(left, zeroBytes);
-      this.pending.push({
-        in: 0,
-        inEnd: 0,
-        length: part,
-        skip: 0,
-        sha256: this.zeroDigest(part),
-        isZeros: true,
-      });
-    }
-    // Zeros alone may be many: nothing before them is told where it ends by them, so they wait with it.
-    if (!this.pending.some((chunk) => !chunk.isZeros)) this.flush(0);
+    this.pending.push({ in: offset, inEnd: endOffset, length, skip: innerOffset, sha256 });
   }
 
   /** Chunks that wait end where the next one begins. */
   private flush(next: number): void {
     for (const chunk of this.pending) {
-      const { length, skip, sha256, isZeros } = chunk;
+      const { length, skip, sha256 } = chunk;
       const bound = chunk.inEnd === 0 ? next : Math.min(chunk.inEnd, next);
-      const inEnd = isZeros ? chunk.in : Math.min(bound, chunk.in + packedBound(length + skip));
+      const inEnd = Math.min(bound, chunk.in + packedBound(length + skip));
       this.parts.spans.append(
         encodeSpan({
           in: chunk.in,
@@ -192,11 +170,5 @@ export class TocConverter {
       this.spanOut += length;
     }
     this.pending = [];
-  }
-
-  private zeroDigest(length: number): Uint8Array {
-    const known = this.zeroDigests.get(length) ?? createHash('sha256').update(Buffer.alloc(length)).digest();
-    this.zeroDigests.set(length, known);
-    return known;
   }
 }

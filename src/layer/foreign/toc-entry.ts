@@ -40,8 +40,6 @@ export interface TocEntry {
   readonly chunkDigest: Buffer | undefined;
   /** sha256 of the file; undefined when it is not said. */
   readonly digest: Buffer | undefined;
-  /** The chunk is all zeros. */
-  readonly isZeros: boolean;
 }
 
 const kinds: Readonly<Record<string, TocKind>> = {
@@ -121,10 +119,9 @@ function timeOf(value: unknown): bigint {
   return clampNs(time);
 }
 
-function chunkTypeIsZeros(value: unknown): boolean {
-  if (value === undefined || value === '') return false;
-  if (value === 'zeros') return true;
-  throw foreignError('chunkType is not known');
+/** Zeros are in the layer like everything else, and are known by the same digest. */
+function checkChunkType(value: unknown): void {
+  if (value !== undefined && value !== '' && value !== 'zeros') throw foreignError('chunkType is not known');
 }
 
 /** @throws ImgfsError `invalid-content`. */
@@ -136,6 +133,7 @@ export function parseTocEntry(value: unknown): TocEntry {
   const kind = typeof type === 'string' && Object.hasOwn(kinds, type) ? kinds[type] : undefined;
   if (kind === undefined) throw foreignError('the type of an entry is not known');
   const isDevice = kind === 'char' || kind === 'block';
+  checkChunkType(own(fields, 'chunkType'));
   return {
     kind,
     name: tocName(own(fields, 'name'), 'a name'),
@@ -156,6 +154,5 @@ export function parseTocEntry(value: unknown): TocEntry {
     chunkSize: count(fields, 'chunkSize'),
     chunkDigest: tocDigest(own(fields, 'chunkDigest'), 'chunkDigest'),
     digest: tocDigest(own(fields, 'digest'), 'digest'),
-    isZeros: chunkTypeIsZeros(own(fields, 'chunkType')),
   };
 }

@@ -73,8 +73,13 @@ function digestOf(bytes: Uint8Array): Buffer {
   return Buffer.from(match[1] ?? '', 'hex');
 }
 
+/** PAX records of one entry: real ones have a dozen. */
+const maxPaxRecords = 1000;
+
 function readFile(table: FlatTable): ZtocFile {
   const { file: slots, pax } = ztocSlots;
+  if (table.count(slots.pax) > maxPaxRecords)
+    throw foreignError(`an entry has more than ${maxPaxRecords} records`);
   return {
     name: table.bytes(slots.name),
     type: text(table.bytes(slots.type)),

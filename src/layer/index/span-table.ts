@@ -25,8 +25,7 @@ export type StartKind = (typeof startKinds)[number];
 /**
  * By what a span is known to be right. `both`: sha256 of the blob's bytes `[in, inEnd)`, CRC-32 of what they decode to.
  * `input`: the sha256 alone, of an index that says nothing about decoded bytes (SOCI). `output`: sha256 of the decoded
- * bytes, which begin `skip` bytes behind what decoding at `in` gives first (eStargz, zstd:chunked); without any bytes
- * of the blob the span is all zeros. The places are those of `SpanCheck` in native/src/span-reader.h.
+ * bytes, which begin `skip` bytes behind what decoding at `in` gives first (eStargz, zstd:chunked). The places are those of `SpanCheck` in native/src/span-reader.h.
  */
 export const spanChecks = ['both', 'input', 'output'] as const;
 export type SpanCheck = (typeof spanChecks)[number];
