@@ -66,6 +66,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ServerConfig config;
   config.operationTimeout = 1000;
   config.writable = size % 2 == 0;
+  config.allXattrs = size % 3 == 0;
   config.maxListed = 16;
   config.maxSealed = 2;
   Server server(config, channel, jobs);

@@ -5,6 +5,8 @@ export interface MountOptions {
   readonly readOnly: boolean;
   /** Other users may enter (needs `user_allow_other` in /etc/fuse.conf unless root). */
   readonly allowOther: boolean;
+  /** `security.*` and `trusted.*` are shown. Default false: the tree is not asked for them at all. */
+  readonly allXattrs?: boolean;
   /** First field of the mount table. */
   readonly fsName: string;
   /** Deadline of one operation in milliseconds; the driver answers ETIMEDOUT then and aborts the signal. Operations

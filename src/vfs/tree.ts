@@ -20,6 +20,7 @@ import type {
   FileHandle,
   FileSystem,
   FileSystemStatistics,
+  FileType,
   Inode,
   NegativeEntry,
   Notifier,
@@ -220,7 +221,7 @@ export class Tree implements FileSystem {
         if ((await reader(caller)) !== undefined) present.push(nameFromText(name));
       }
       if (this.#options.failures.last(record.inode) !== undefined) present.push(nameFromText(errorAttribute));
-      return present;
+      return present.filter((name) => isReadableXattr(record.node.type, name));
     } catch (error) {
       throw this.#fail('listxattr', record, error);
     }
@@ -347,4 +348,9 @@ export class Tree implements FileSystem {
 function asDirectory(record: InodeRecord): DirectoryNode {
   if (isDirectoryNode(record.node)) return record.node;
   throw new ImgfsError('not-dir', 'not a directory');
+}
+
+/** Linux lets nobody read `user.*` of links and special files (xattr(7)): a name listed there would be a lie. */
+function isReadableXattr(type: FileType, name: Name): boolean {
+  return type === 'file' || type === 'directory' || !nameToText(name).startsWith('user.');
 }

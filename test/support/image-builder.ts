@@ -32,7 +32,8 @@ export interface BuiltSingleImage extends BuiltImage {
 }
 
 export interface LayerSpec {
-  readonly entries: readonly TarEntry[];
+  /** Entries, or a whole archive as it is. */
+  readonly entries: readonly TarEntry[] | Uint8Array;
   /** Default gzip. */
   readonly compression?: LayerCompression;
   readonly mediaType?: string;
@@ -94,7 +95,7 @@ export async function buildLayer(
   options: { readonly docker?: boolean; readonly algorithm?: DigestAlgorithm } = {},
 ): Promise<BuiltLayer> {
   const compression = spec.compression ?? 'gzip';
-  const tar = await buildTar(spec.entries);
+  const tar = spec.entries instanceof Uint8Array ? spec.entries : await buildTar(spec.entries);
   const type = spec.mediaType ?? layerTypes[compression][options.docker === true ? 'docker' : 'oci'];
   const blob = built(await compressLayer(tar, compression), type, options.algorithm);
   const { annotations } = spec;

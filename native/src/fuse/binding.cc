@@ -108,6 +108,7 @@ napi_value startJs(napi_env env, napi_callback_info info) {
   config.writable = flagOf(env, property(env, options, "writable"));
   config.maxRead = static_cast<uint32_t>(wholeOf(env, property(env, options, "maxRead")));
   if (config.maxRead < 4096 || config.maxRead > 1048576) return fail(env, "maxRead must be 4096 to 1048576 bytes");
+  config.allXattrs = flagOf(env, property(env, options, "allXattrs"));
   config.passthrough = flagOf(env, property(env, options, "passthrough"));
   config.withoutFlags = wholeOf(env, property(env, options, "withoutFlags"));
   uint64_t mostMinor = wholeOf(env, property(env, options, "mostMinor"));

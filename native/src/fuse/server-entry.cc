@@ -157,9 +157,9 @@ void Server::getxattr(Request& request) {
   std::string_view name;
   const InHeader& header = request.header();
   if (!request.take(in) || !request.takeString(name)) return malformed(request);
-  // Every `ls -l` asks for security.selinux and for ACLs of every file. Those of an image are not shown: they would
-  // mean something on this system.
-  if (name.rfind("user.", 0) != 0) {
+  // Every `ls -l` asks for security.selinux and for ACLs of every file. Those of an image are shown only to who wants
+  // them: they would mean something on this system. ACLs never: the kernel believes them.
+  if (name.rfind("user.", 0) != 0 && (!config_.allXattrs || name.rfind("system.", 0) == 0)) {
     send(header.unique, ENODATA);
     return;
   }

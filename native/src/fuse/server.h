@@ -42,6 +42,7 @@ struct ServerConfig {
   bool writable = false;        // JavaScript takes changes; otherwise all of them are EROFS
   uint32_t maxRead = 1048576;   // bytes: 256 pages, what the kernel allows at most by default
   bool passthrough = true;
+  bool allXattrs = false;       // ask JavaScript for names outside `user.` too
   // What is not asked of the kernel even where it is offered: flags of INIT, and the protocol's minor version. To see
   // that older kernels will do.
   uint64_t withoutFlags = 0;

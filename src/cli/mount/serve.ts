@@ -101,6 +101,7 @@ export async function serve(
     session = await driver.mount(mountPoint, tree, {
       readOnly: settings.readOnly,
       allowOther: settings.allowOther,
+      allXattrs: settings.allXattrs,
       fsName: 'imgfs',
       operationTimeoutMs: settings.timeoutMs,
       onError: (operation, error) => log.debug('operation failed', { operation, error: String(error) }),

@@ -45,6 +45,8 @@ export interface AddonSessionOptions {
   readonly slowTimeoutMs: number;
   readonly maxRead: number;
   readonly passthrough: boolean;
+  /** Extended attributes outside `user.` are asked for too. */
+  readonly allXattrs: boolean;
   /** Flags of INIT that are not asked for, and the newest minor version (0: the newest known). */
   readonly withoutFlags: number;
   readonly mostMinor: number;

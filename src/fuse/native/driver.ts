@@ -146,6 +146,7 @@ async function mount(
     slowTimeoutMs: options.operationTimeoutMs * slowFactor,
     maxRead: maxReadBytes,
     passthrough: !isPlain(),
+    allXattrs: options.allXattrs === true,
     ...kernelLimits(),
     writable: !options.readOnly && isWritable(fileSystem),
     words: dispatcher.words,

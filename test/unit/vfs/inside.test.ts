@@ -186,6 +186,8 @@ test('R8 extended attributes are exact; security.* and trusted.* are hidden unle
   const all = await fixture({ presentation: { allXattrs: true } });
   assert.equal(await all.xattr(path, 'security.capability'), 'caps');
   assert.equal(await all.xattr(path, 'trusted.overlay.opaque'), 'y');
+  for (const special of ['rootfs/bin/sh', 'rootfs/dev/null', 'rootfs/dev/pipe'])
+    assert.deepEqual(await all.xattrs(at(special)), [], special);
 });
 
 test('R9 a layer that cannot be read is an error of what needs it, with the cause; the rest stays readable', async () => {
