@@ -92,3 +92,18 @@ export {
 } from './image/copy/copy-image.js';
 export { mergeIndex, type MergedIndex } from './image/merge-index.js';
 export { archiveStream, type ExportedArchive, type ExportFormat } from './image/export/exported-archive.js';
+export { attachArtifact, type ArtifactFile, type NewArtifact } from './image/attach-artifact.js';
+export * from './image/signatures/image-signature.js';
+export { cosignPayload, parseSignaturePayload, type SignaturePayload } from './image/signatures/payload.js';
+export {
+  parsePolicy,
+  type Policy,
+  type PolicyKeys,
+  type PolicyRequirement,
+  type PolicySubject,
+  type SignedIdentity,
+} from './image/signatures/policy.js';
+export { Signatures, type NewSignature, type SignaturesDeps } from './image/signatures/signatures.js';
+export { policyForKeys, type Verdict } from './image/signatures/verify-image.js';
+export { openRegistriesD, type LookasidePlace, type RegistriesD } from './store/lookaside/registries-d.js';
+export { processEnvironment, type Environment } from './store/registry/config/environment.js';

@@ -105,9 +105,14 @@ export class RelatedFinder {
       ...subjects.map((subject) => fromCosignTag(subject, kind, this.#tags, options)),
       kind === 'signature' ? Promise.resolve([]) : fromIndex(image, subjects, kind, options),
     ]);
-    const unique = new Map(found.flat().map((document) => [document.descriptor.digest, document]));
+    // Several signatures of one payload are one blob with different annotations.
+    const unique = new Map(found.flat().map((document) => [keyOfDocument(document), document]));
     return [...unique.values()];
   }
+}
+
+function keyOfDocument({ descriptor }: RelatedDocument): string {
+  return `${descriptor.digest} ${JSON.stringify(descriptor.annotations ?? {})}`;
 }
 
 function keyOf(image: Image): string {

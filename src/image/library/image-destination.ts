@@ -2,6 +2,7 @@
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { CallOptions } from '../../store/store.js';
+import type { NewSignature } from '../signatures/signatures.js';
 import type { Repository } from './repository.js';
 import type { PutBlobOptions } from './repository-blobs.js';
 
@@ -46,5 +47,20 @@ export class ImageDestination {
    */
   putManifest(bytes: Uint8Array, options: CallOptions = {}): Promise<Descriptor> {
     return this.#repository.manifests.put(bytes, { ...options, tags: [this.#tag] });
+  }
+
+  /**
+   * Put signatures of the image that the tag names, where tools look for them; resolves to where each is now.
+   * @throws ImgfsError `not-found` before the manifest was put; as `Signatures.put`.
+   */
+  async putSignatures(
+    signatures: readonly NewSignature[],
+    options: CallOptions = {},
+  ): Promise<readonly string[]> {
+    const image = await this.#repository.image(this.#tag, options);
+    const places: string[] = [];
+    for (const signature of signatures)
+      places.push(await this.#repository.signatures.put(image, signature, options));
+    return places;
   }
 }

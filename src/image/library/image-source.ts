@@ -17,6 +17,9 @@ import { imageHistory, type HistoryStep } from '../history.js';
 import type { Image } from '../image.js';
 import { inspectImage, type InspectOptions, type Inspection } from '../inspect.js';
 import type { RelatedDocument } from '../referrers.js';
+import type { ImageSignature } from '../signatures/image-signature.js';
+import type { Policy } from '../signatures/policy.js';
+import type { Verdict } from '../signatures/verify-image.js';
 import { signalOf, type LibraryContext } from './library-context.js';
 import type { Repository } from './repository.js';
 import type { DeleteManifestOptions, GetManifestOptions, GotManifest } from './repository-manifests.js';
@@ -164,6 +167,16 @@ export class ImageSource {
   readDocument(document: RelatedDocument, options: CallOptions = {}): Promise<Uint8Array> {
     const source = document.artifact.source(document.descriptor);
     return this.#context.content.readAll(source, { ...signalOf(options), maxBytes: maxDocumentBytes });
+  }
+
+  /** Every signature, of whatever tool and wherever it is kept; none of them verified. */
+  getSignatures(options: CallOptions = {}): Promise<readonly ImageSignature[]> {
+    return this.#context.signatures.get(this.image, options);
+  }
+
+  /** Ask a policy (`policy.json`) about the image. @throws ImgfsError `denied` with the reasons. */
+  verify(policy: Policy, options: CallOptions = {}): Promise<Verdict> {
+    return this.#context.signatures.verify(this.image, policy, options);
   }
 
   /** Delete the manifest, and with it all its tags. @throws as `RepositoryManifests.delete`. */

@@ -1,7 +1,9 @@
 /** What the classes of the library share: one cache, one memory of names, one spool of uploads. */
 import type { ContentCache } from '../../content/content.js';
 import type { Platform } from '../../oci/platform.js';
+import type { RegistriesD } from '../../store/lookaside/registries-d.js';
 import { Images } from '../images.js';
+import { Signatures } from '../signatures/signatures.js';
 import { Uploads } from '../upload/uploads.js';
 
 /** How a library over stores is put together. */
@@ -12,23 +14,33 @@ export interface LibraryOptions {
   readonly platform?: Platform;
   /** How long a tag is believed, in milliseconds. Default 0: each call asks. */
   readonly tagTtlMs?: number;
+  /** Where simple signing keeps signatures (registries.d); without it none are looked for there. */
+  readonly registriesD?: RegistriesD;
 }
 
 export interface LibraryContext {
   readonly content: ContentCache;
   readonly images: Images;
   readonly uploads: Uploads;
+  readonly signatures: Signatures;
 }
 
 /** A true "not found" is not remembered: who asks a library twice has a reason to. */
-export function createLibraryContext({ content, platform, tagTtlMs }: LibraryOptions): LibraryContext {
+export function createLibraryContext(options: LibraryOptions): LibraryContext {
+  const { content, platform, tagTtlMs, registriesD } = options;
+  const images = new Images({
+    content,
+    tagTtlMs: tagTtlMs ?? 0,
+    negativeTtlMs: 0,
+    ...(platform === undefined ? {} : { platform }),
+  });
   return {
     content,
-    images: new Images({
+    images,
+    signatures: new Signatures({
       content,
-      tagTtlMs: tagTtlMs ?? 0,
-      negativeTtlMs: 0,
-      ...(platform === undefined ? {} : { platform }),
+      related: images.related,
+      ...(registriesD === undefined ? {} : { registriesD }),
     }),
     uploads: new Uploads({ cacheDirectory: content.directory }),
   };

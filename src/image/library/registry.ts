@@ -8,7 +8,6 @@ import { storeCapabilities, type StoreCapabilities } from '../../store/capabilit
 import type { CollectOptions, CollectResult } from '../../store/layout/collect-garbage.js';
 import { LayoutStore } from '../../store/layout/layout-store.js';
 import {
-  isPinger,
   isRateLimited,
   isSearcher,
   type CallOptions,
@@ -19,6 +18,7 @@ import {
 } from '../../store/store.js';
 import { repositoryLister } from './able.js';
 import { atMost, createLibraryContext, type LibraryContext, type LibraryOptions } from './library-context.js';
+import { pingStore } from './ping-store.js';
 import { Repository } from './repository.js';
 import type { NameListOptions } from './repository-tags.js';
 
@@ -47,9 +47,7 @@ export class Registry {
 
   /** Whether the registry is there and takes our credentials. @throws ImgfsError `unauthorized`, `denied`, `unavailable`. */
   async ping(options: CallOptions = {}): Promise<void> {
-    if (isPinger(this.store)) return this.store.ping(options);
-    // A local store was checked when it was opened: its first name shows that it is still there.
-    for await (const _ of this.repositories({ ...options, limit: 1 })) return;
+    await pingStore(this.store, options);
   }
 
   /** Names of repositories, as they come. @throws ImgfsError `unsupported` where there is no catalog. */

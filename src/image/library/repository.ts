@@ -2,7 +2,9 @@
 import type { Descriptor } from '../../oci/descriptor.js';
 import { parsePlatform, type Platform } from '../../oci/platform.js';
 import type { CallOptions, ImageStore, ReferrersOptions } from '../../store/store.js';
+import { attachArtifact, type NewArtifact } from '../attach-artifact.js';
 import type { Image } from '../image.js';
+import type { Signatures } from '../signatures/signatures.js';
 import { referrersFinder } from './able.js';
 import { ImageDestination } from './image-destination.js';
 import { targetNamed } from './image-name.js';
@@ -25,6 +27,8 @@ export class Repository {
   readonly tags: RepositoryTags;
   readonly manifests: RepositoryManifests;
   readonly blobs: RepositoryBlobs;
+  /** Signatures of its images, apart from everything else. */
+  readonly signatures: Signatures;
   readonly #context: LibraryContext;
 
   constructor(context: LibraryContext, store: ImageStore, name: string) {
@@ -34,6 +38,7 @@ export class Repository {
     this.tags = new RepositoryTags(context, store, name);
     this.manifests = new RepositoryManifests(context, store, name);
     this.blobs = new RepositoryBlobs(context, store, name);
+    this.signatures = context.signatures;
   }
 
   /** Every tag as an image, one HEAD each, as they are taken. @throws as `RepositoryTags.list`. */
@@ -73,5 +78,13 @@ export class Repository {
   async *referrers(name: string, options: ReferrersOptions = {}): AsyncGenerator<Descriptor, void> {
     const { digest } = await this.manifests.head(name, signalOf(options));
     yield* referrersFinder(this.store).referrers(this.name, digest, options);
+  }
+
+  /**
+   * Push an artifact that refers to an image: an SBOM, a report, anything.
+   * @throws ImgfsError `not-found`, `read-only-store`, and what the store throws.
+   */
+  async attach(name: string, artifact: NewArtifact, options: CallOptions = {}): Promise<Descriptor> {
+    return attachArtifact(await this.image(name, options), artifact, options);
   }
 }

@@ -26,16 +26,24 @@ export class DocumentsDirectory extends LazyDirectory {
   constructor(context: TreeContext, image: Image, kind: RelatedKind) {
     const load = async (options: CallOptions): Promise<ReadonlyMap<string, VfsNode>> => {
       const documents = await context.images.related.documents(image, kind, options);
-      return new Map(documents.flatMap((document) => filesOf(context, document)));
+      const seen = new Map<string, number>();
+      return new Map(
+        documents.flatMap((document) => {
+          // Signatures of one payload differ in what stands beside it.
+          const hex = digestHex(document.descriptor.digest).slice(0, 12);
+          const count = (seen.get(hex) ?? 0) + 1;
+          seen.set(hex, count);
+          return filesOf(context, document, count === 1 ? hex : `${hex}-${count}`);
+        }),
+      );
     };
     super(context, load, { ttlMs: context.images.tagTtlMs });
   }
 }
 
-function filesOf(context: TreeContext, document: RelatedDocument): [string, VfsNode][] {
+function filesOf(context: TreeContext, document: RelatedDocument, stem: string): [string, VfsNode][] {
   const { artifact, descriptor } = document;
   context.seen.add(artifact.source(descriptor));
-  const stem = digestHex(descriptor.digest).slice(0, 12);
   const beside = cosignAnnotations.flatMap(([key, suffix]): [string, VfsNode][] => {
     const value = descriptor.annotations?.[key];
     if (value === undefined || value === '') return [];

@@ -5,6 +5,7 @@
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 
+/** What of a machine the configuration depends on. */
 export interface Environment {
   readonly variables: Readonly<Record<string, string | undefined>>;
   /** Home directory; undefined where there is none (a mount unit of systemd): places below it are skipped. */
