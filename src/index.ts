@@ -107,3 +107,10 @@ export { Signatures, type NewSignature, type SignaturesDeps } from './image/sign
 export { policyForKeys, type Verdict } from './image/signatures/verify-image.js';
 export { openRegistriesD, type LookasidePlace, type RegistriesD } from './store/lookaside/registries-d.js';
 export { processEnvironment, type Environment } from './store/registry/config/environment.js';
+export {
+  gitPackageResolver,
+  resolvePackages,
+  type GitPackageOptions,
+  type PackageResolver,
+} from './image/package-resolver.js';
+export { searchStore } from './image/search-store.js';

@@ -9,7 +9,6 @@ import type { CollectOptions, CollectResult } from '../../store/layout/collect-g
 import { LayoutStore } from '../../store/layout/layout-store.js';
 import {
   isRateLimited,
-  isSearcher,
   type CallOptions,
   type ImageStore,
   type RateLimit,
@@ -18,6 +17,7 @@ import {
 } from '../../store/store.js';
 import { repositoryLister } from './able.js';
 import { atMost, createLibraryContext, type LibraryContext, type LibraryOptions } from './library-context.js';
+import { searchStore } from '../search-store.js';
 import { pingStore } from './ping-store.js';
 import { Repository } from './repository.js';
 import type { NameListOptions } from './repository-tags.js';
@@ -68,13 +68,8 @@ export class Registry {
   }
 
   /** Repositories that a term finds: Docker Hub's search, elsewhere names of the catalog. @throws `unsupported`. */
-  async *lookup(term: string, options: SearchOptions = {}): AsyncGenerator<SearchHit, void> {
-    if (isSearcher(this.store)) return yield* this.store.search(term, options);
-    const { limit, ...list } = options;
-    const matching = async function* (names: AsyncIterable<string>): AsyncGenerator<SearchHit, void> {
-      for await (const name of names) if (name.includes(term.toLowerCase())) yield { name };
-    };
-    yield* atMost(matching(this.repositories(list)), limit ?? 25);
+  lookup(term: string, options: SearchOptions = {}): AsyncIterable<SearchHit> {
+    return searchStore(this.store, term, options);
   }
 
   /** How many requests the server still allows, by its last answer; undefined when it never said. Asks nothing. */

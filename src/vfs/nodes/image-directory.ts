@@ -1,6 +1,10 @@
 /** An image directory: one image, bound to the digest it was found by. */
 import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
-import { accepted, type Image } from '../../image/image.js';
+import { imageHistory } from '../../image/history.js';
+import { accepted, isImageConfig, type Image } from '../../image/image.js';
+import { findJsonMember } from '../../image/json-member.js';
+import { maxConfigBytes } from '../../oci/image-config.js';
+import { descriptorDocument } from '../../oci/manifest-json.js';
 import { inspectImage, renderInspection } from '../../image/inspect.js';
 import type { ArtifactManifest, ImageManifest, Manifest } from '../../oci/manifest.js';
 import { isReferrersFinder, type CallOptions } from '../../store/store.js';
@@ -114,6 +118,7 @@ export class ImageDirectory implements ChangeableDirectory {
     names.push(
       ...(isArtifact ? [] : ['config.json']),
       'inspect.json',
+      'history.json',
       'layers',
       ...(top.kind === 'index' ? ['platforms'] : []),
       ...(withReferrers ? ['referrers'] : []),
@@ -140,6 +145,16 @@ export class ImageDirectory implements ChangeableDirectory {
         return text(image.reference);
       case 'inspect.json':
         return found(this.#inspection(), immutableMs);
+      case 'history.json':
+        return found(
+          this.#json((options) => historyDocument(image, options)),
+          immutableMs,
+        );
+      case 'descriptor.json':
+        return found(
+          this.#json(async () => descriptorDocument(image.descriptor)),
+          immutableMs,
+        );
       case 'layers':
         return found(new LayersDirectory(this.#context, image), immutableMs);
       case 'platforms':
@@ -177,6 +192,8 @@ export class ImageDirectory implements ChangeableDirectory {
         const { manifest } = await this.#chosen(options);
         return manifest.kind === 'image' ? this.#blob(manifest.config) : missing(immutableMs);
       }
+      case 'runconfig.json':
+        return this.#runConfig(options);
       case 'files': {
         const layers = layersOf((await this.#chosen(options)).manifest);
         return hasFiles(layers)
@@ -215,7 +232,7 @@ export class ImageDirectory implements ChangeableDirectory {
   #children(names: readonly string[]): ListedChild[] {
     return names.flatMap((name) => {
       const answer = this.#known(name);
-      if (name === 'inspect.json' || answer === undefined)
+      if (name === 'inspect.json' || name === 'history.json' || answer === undefined)
         return [{ name: nameFromText(name), type: typeOf(name) }];
       return listed(name, answer);
     });
@@ -253,6 +270,29 @@ export class ImageDirectory implements ChangeableDirectory {
     });
   }
 
+  #json(document: (options: CallOptions) => Promise<unknown>): DerivedFile {
+    return new DerivedFile({
+      attrTtlMs: this.#context.lifetimes.immutableMs,
+      mtimeNs: () => this.#mtimeNs(),
+      render: async (options) => Buffer.from(`${JSON.stringify(await document(options), undefined, 2)}\n`),
+    });
+  }
+
+  /** How a container runs: the exact bytes of `config` in the config. */
+  async #runConfig(options: CallOptions): Promise<Found> {
+    const { immutableMs } = this.#context.lifetimes;
+    const { manifest } = await this.#chosen(options);
+    if (manifest.kind !== 'image' || !isImageConfig(manifest.config)) return missing(immutableMs);
+    const source = this.image.source(manifest.config);
+    const render = async (call: CallOptions): Promise<Uint8Array> => {
+      const bytes = await this.#context.content.readAll(source, { ...call, maxBytes: maxConfigBytes });
+      const range = await findJsonMember(bytes, 'config', call);
+      return range === undefined ? Buffer.from('{}\n') : bytes.subarray(range.start, range.end);
+    };
+    const { attrTtlMs } = this;
+    return found(new DerivedFile({ attrTtlMs, mtimeNs: () => this.#mtimeNs(), render }), immutableMs);
+  }
+
   #mtimeNs(): bigint {
     const created = this.image.peekCreated();
     return created === undefined ? this.#context.mountTimeNs : toNs(created);
@@ -267,5 +307,11 @@ export class ImageDirectory implements ChangeableDirectory {
 }
 
 function typeOf(name: string): 'file' | 'directory' {
-  return name === 'config.json' || name === 'manifest.json' ? 'file' : 'directory';
+  return name.endsWith('.json') ? 'file' : 'directory';
+}
+
+/** Steps and layers, oldest first, as `imgfs history --json` prints them. */
+async function historyDocument(image: Image, options: CallOptions): Promise<unknown> {
+  const { manifest } = await image.chosen(options);
+  return imageHistory(await image.config(options), layersOf(manifest));
 }

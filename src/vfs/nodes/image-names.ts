@@ -7,6 +7,9 @@ export const imageFileNames = [
   'digest',
   'reference',
   'inspect.json',
+  'history.json',
+  'descriptor.json',
+  'runconfig.json',
 ];
 
 export const imageDirectoryNames = [

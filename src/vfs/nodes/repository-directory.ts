@@ -26,6 +26,7 @@ import { DigestDirectory } from './digest-directories.js';
 import { digestFound, repositoryDigests, tagFound, visited } from './found-images.js';
 import { isImageEntryName } from './image-names.js';
 import { TagsDirectory } from './tags-directory.js';
+import { storeService } from './store-services.js';
 import { asDirectories, tagNames } from './tag-streams.js';
 
 export interface RepositoryPlace {
@@ -61,7 +62,7 @@ export class RepositoryDirectory implements ChangeableDirectory {
     const text = nameToText(name);
     const own = this.#own(text);
     if (own !== undefined) return found(own, this.#context.lifetimes.immutableMs);
-    if (text.startsWith('@')) return missing(this.#context.lifetimes.immutableMs);
+    if (text.startsWith('@')) return this.#service(text);
     if (isDesktopProbe(text)) return missing(this.#context.lifetimes.immutableMs);
     return this.#find(text, options);
   }
@@ -76,6 +77,14 @@ export class RepositoryDirectory implements ChangeableDirectory {
     return this.#isRegistryRoot
       ? this.#listRegistry(store, own, known)
       : this.#listRepository(store, own, known, options);
+  }
+
+  #service(name: string): Found {
+    const { open, repository } = this.#place;
+    const place = { open, repository, isRegistryRoot: this.#isRegistryRoot };
+    const node = storeService(this.#context, place, name);
+    const { immutableMs } = this.#context.lifetimes;
+    return node === undefined ? missing(immutableMs) : found(node, immutableMs);
   }
 
   get #isRegistryRoot(): boolean {

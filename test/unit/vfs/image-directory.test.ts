@@ -54,6 +54,7 @@ test('I1 an image directory lists what DESIGN section 2 says, in two round trips
     'reference',
     'config.json',
     'inspect.json',
+    'history.json',
     'layers',
     'referrers',
     'signatures',
@@ -343,7 +344,7 @@ test('I22 listing a directory with attributes fetches nothing that only an attri
   const names = (await entries(`${host}/app/multi`, true)).filter(({ entry }) => entry === undefined);
   assert.deepEqual(
     names.map(({ name }) => name),
-    ['config.json', 'inspect.json'],
+    ['config.json', 'inspect.json', 'history.json'],
   );
   assert.ok(!store.taken().some((request) => request.startsWith('fetch')));
 });
