@@ -86,6 +86,19 @@ describe('services', { timeout: 300_000, skip: skipWithout('docker-registry') },
     );
   });
 
+  test('manifest all, and a manifest of an accepted type', async () => {
+    const built = `${docker.host}/group/built`;
+    const vias = (await ok('manifest', 'all', built)).split('\n').map((line) => line.split(' ')[1]);
+    assert.deepEqual(vias, ['tag', 'index', 'index']);
+    const accept = ['--accept', 'application/vnd.oci.image.manifest.v1+json', '--platform', 'linux/amd64'];
+    const bytes = await ok('manifest', 'get', `${built}:v1`, ...accept);
+    assert.equal(bytes, Buffer.from(image.manifests[0]?.bytes ?? []).toString());
+    await ok('manifest', 'get', `${built}:v1`);
+    await writeFile(join(directory, 'manifest.json'), bytes);
+    await ok('manifest', 'put', `${built}:a`, join(directory, 'manifest.json'), '--tag', 'b');
+    assert.equal(await ok('resolve', `${built}:b`), image.descriptor.digest);
+  });
+
   test('store says what it can do, and whether it answers', async () => {
     const info = JSON.parse(await ok('store', 'info', '--json', docker.host));
     assert.deepEqual([info.transport, info.push, info.manifestPushFirst], ['docker', true, false]);

@@ -1,13 +1,16 @@
-/** `imgfs manifest`: manifests as bytes: put, get, head, rm. */
+/** `imgfs manifest`: manifests as bytes: put, get, head, rm; and all that a repository has. */
 import { readFile } from 'node:fs/promises';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { pushManifest } from '../../image/push-manifest.js';
 import { readManifest } from '../../image/read-manifest.js';
 import { assertPusher } from '../../image/upload/uploads.js';
 import { maxManifestBytes } from '../../oci/parse-manifest.js';
-import { isDeleter } from '../../store/store.js';
+import { isDeleter, type ImageStore } from '../../store/store.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
-import { withStore } from '../runtime.js';
+import { allManifests } from '../../image/all-manifests.js';
+import { Images } from '../../image/images.js';
+import { Registry } from '../../image/library/registry.js';
+import { withCache, withImage, withStore } from '../runtime.js';
 import { storeOptions } from '../settings.js';
 
 async function readInput(path: string): Promise<Buffer> {
@@ -23,9 +26,61 @@ async function readInput(path: string): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
+function listOf(value: unknown): string[] {
+  return value === undefined ? [] : (Array.isArray(value) ? value : [value]).map(String);
+}
+
+/** One of the accepted types; of an index that is not among them, the manifest for the platform. */
+async function getAccepted(args: Arguments, context: CommandContext): Promise<void> {
+  const { out, signal } = context;
+  await withImage(String(args['reference']), args, context, async (image, content) => {
+    const platform = typeof args['platform'] === 'string' ? { platform: args['platform'] } : {};
+    const repository = new Registry(image.store, { content }).repository(image.repository);
+    const got = await repository.manifests.getByDigest(image.descriptor.digest, {
+      signal,
+      accept: listOf(args['accept']),
+      ...platform,
+    });
+    return out.bytes(got.bytes);
+  });
+}
+
+/** Every manifest of a repository that can be found. */
+async function listAll(args: Arguments, context: CommandContext): Promise<void> {
+  const { out, signal } = context;
+  await withRepository(args, context, async (store, repository, images) => {
+    for await (const found of allManifests(images, store, repository, { signal })) {
+      const { descriptor, via, tag, parent } = found;
+      if (out.json)
+        out.document({
+          via,
+          ...(tag === undefined ? {} : { tag }),
+          ...(parent === undefined ? {} : { parent }),
+          ...descriptor,
+        });
+      else out.line(`${descriptor.digest} ${via} ${tag ?? parent ?? ''}`);
+    }
+  });
+}
+
+async function withRepository(
+  args: Arguments,
+  context: CommandContext,
+  work: (store: ImageStore, repository: string, images: Images) => Promise<void>,
+): Promise<void> {
+  await withCache(args, async (content) => {
+    const images = new Images({ content });
+    await withStore(String(args['reference']), args, context, (store, { repository }) =>
+      work(store, repository, images),
+    );
+  });
+}
+
 async function run(args: Arguments, context: CommandContext): Promise<void> {
   const { out, signal } = context;
   const action = String(args['action']);
+  if (action === 'all') return listAll(args, context);
+  if (action === 'get' && args['accept'] !== undefined) return getAccepted(args, context);
   await withStore(String(args['reference']), args, context, async (store, target) => {
     const { repository, tag, digest } = target;
     if (action === 'put') {
@@ -34,7 +89,12 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
         throw new ImgfsError('usage', 'manifest put needs a file, or - for stdin');
       const put = await pushManifest({ store: assertPusher(store), repository }, await readInput(file), {
         signal,
-        ...(digest !== undefined ? { expected: digest } : tag === undefined ? {} : { tags: [tag] }),
+        ...(digest !== undefined
+          ? { expected: digest }
+          : tag === undefined
+            ? {}
+            : { tags: [tag, ...listOf(args['tag'])] }),
+        child: args['child'] === true,
       });
       return out.json ? out.document(put) : out.line(put.digest);
     }
@@ -54,12 +114,31 @@ export const manifestCommand: Command = {
   usage: 'manifest <action> <reference> [file]',
   examples: [
     ['imgfs manifest get alpine:3.20', 'the exact bytes the tag names'],
+    ['imgfs manifest get alpine:3.20 --accept application/vnd.oci.image.manifest.v1+json', 'of one platform'],
+    ['imgfs manifest all ghcr.io/me/app', 'what tags, indexes and referrers lead to'],
     ['imgfs manifest put ghcr.io/me/app:v2 manifest.json', 'checked, then put under the tag'],
   ],
   options: (yargs) =>
     storeOptions(yargs)
-      .positional('action', { choices: ['put', 'get', 'head', 'rm'] as const, demandOption: true })
+      .positional('action', { choices: ['put', 'get', 'head', 'rm', 'all'] as const, demandOption: true })
       .positional('reference', { type: 'string', demandOption: true, describe: 'image' })
-      .positional('file', { type: 'string', describe: 'for put: a file, or - for stdin' }),
+      .positional('file', { type: 'string', describe: 'for put: a file, or - for stdin' })
+      .option('accept', {
+        type: 'string',
+        array: true,
+        requiresArg: true,
+        describe: 'get: media types that will do',
+      })
+      .option('tag', {
+        type: 'string',
+        array: true,
+        requiresArg: true,
+        describe: 'put: one more tag, may be repeated',
+      })
+      .option('child', {
+        type: 'boolean',
+        default: false,
+        describe: 'put: a child of an index, with no entry of its own',
+      }),
   run,
 };

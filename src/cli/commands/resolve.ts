@@ -10,7 +10,9 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
   const text = String(args['reference']);
   const template = args['template'];
   if (isPackage(text) || template === true) {
-    const packages = gitPackageResolver({ directory: String(args['packages'] ?? '.') });
+    const packages = gitPackageResolver({
+      directory: typeof args['packages'] === 'string' ? args['packages'] : '.',
+    });
     if (template === true)
       return out.bytes(
         Buffer.from(await resolvePackages(await readFile(text, 'utf8'), packages, { signal })),
