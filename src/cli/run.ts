@@ -6,7 +6,8 @@ import { ImgfsError } from '../errors/imgfs-error.js';
 import type { Arguments, Command, CommandContext } from './command.js';
 import { createOutput } from './output.js';
 import { interruptedExit, signalOfProcess } from './signal.js';
-import { findVerb, verbs } from './verbs.js';
+import { renderHelp } from './help.js';
+import { findVerb } from './verbs.js';
 
 function parserFor(words: readonly string[], version: string): Argv {
   return yargs([...words])
@@ -22,19 +23,6 @@ function parserFor(words: readonly string[], version: string): Argv {
       if (error instanceof Error) throw error;
       throw new ImgfsError('usage', message, { hint: 'imgfs --help, or imgfs VERB --help, shows the words' });
     });
-}
-
-/** `imgfs --help` and `imgfs help`: every verb with one line, nothing loaded. */
-async function showHelp(words: readonly string[], version: string): Promise<void> {
-  const parser = parserFor(words, version).usage(
-    'imgfs: container image stores as directories\n\nimgfs VERB [options]',
-  );
-  for (const verb of verbs) parser.command(verb.name, verb.summary);
-  parser.epilogue(
-    "References are paths of the tree (docker.io/library/alpine/3.20/manifest.json) or in skopeo's grammar\n" +
-      '(docker://alpine:3.20, oci:path:tag, alpine:3.20). imgfs VERB --help shows the options of a verb.',
-  );
-  process.stdout.write(`${await parser.getHelp()}\n`);
 }
 
 async function parseAndRun(
@@ -90,7 +78,7 @@ export async function run(words: readonly string[], version: string): Promise<nu
       return await parseAndRun(command, words, { signal: signalOfProcess(), version });
     }
     if (first === undefined || first === 'help' || first === '--help' || first === '-h') {
-      await showHelp(words, version);
+      process.stdout.write(`${renderHelp()}\n`);
       return first === undefined ? exitCodes.usage : exitCodes.ok;
     }
     throw new ImgfsError('usage', `there is no verb ${JSON.stringify(first)}`, {

@@ -29,6 +29,7 @@ async function run(args: Arguments, { out }: CommandContext): Promise<number> {
 
 export const doctorCommand: Command = {
   usage: 'doctor',
+  examples: [['imgfs doctor', 'what is missing here, and the command that mends it']],
   options: storeOptions,
   run,
 };

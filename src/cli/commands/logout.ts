@@ -23,6 +23,7 @@ async function run(args: Arguments, { out }: CommandContext): Promise<void> {
 
 export const logoutCommand: Command = {
   usage: 'logout <registry>',
+  examples: [['imgfs logout ghcr.io', 'the password is gone from where login kept it']],
   options: (yargs) =>
     storeOptions(yargs).positional('registry', {
       type: 'string',

@@ -74,6 +74,7 @@ async function run(args: Arguments, { out }: CommandContext): Promise<void> {
 
 export const statusCommand: Command = {
   usage: 'status [mountpoint]',
+  examples: [['imgfs status --json | jq', 'mounts, their daemons and what waits']],
   options: (yargs) => yargs.positional('mountpoint', { type: 'string', describe: 'only this one' }),
   run,
 };

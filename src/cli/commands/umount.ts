@@ -53,6 +53,7 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
 
 export const umountCommand: Command = {
   usage: 'umount <mountpoint>',
+  examples: [['imgfs umount ~/images', 'waits for uploads and ends the daemon']],
   options: (yargs) =>
     yargs
       .positional('mountpoint', { type: 'string', demandOption: true, describe: 'where imgfs is mounted' })
