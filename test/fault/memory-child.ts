@@ -68,7 +68,13 @@ async function main(given: MemoryCase): Promise<MemoryResult> {
     {
       login: { username: 'me', password: 'pw' },
       // Time must not be what ends it: caps must.
-      options: { ...hastyOptions, responseTimeoutMs: 10_000, callTimeoutMs: 20_000, retries: 0 },
+      options: {
+        ...hastyOptions,
+        responseTimeoutMs: 10_000,
+        callTimeoutMs: 20_000,
+        stallWindowMs: 10_000,
+        retries: 0,
+      },
     },
   );
   const before = process.resourceUsage().maxRSS;
