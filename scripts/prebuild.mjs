@@ -1,5 +1,8 @@
 // Makes the prebuilt addon of this platform: native/prebuilds/<platform>-<arch>[-musl]/imgfs.node and its watchdog.
 //
+//   node scripts/prebuild.mjs            build, then pack
+//   node scripts/prebuild.mjs --built    pack the build that is there
+//
 // Node-API binaries run on every Node from 20 on. They must be built on the oldest C library they shall run on (glibc
 // 2.31 of Debian 11 runs everywhere that matters); the script says which one was used.
 import { spawnSync } from 'node:child_process';
@@ -10,10 +13,12 @@ import { fileURLToPath } from 'node:url';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const release = join(root, 'native/build/Release');
 
-const built = spawnSync(process.execPath, [join(root, 'scripts/build-native.mjs'), '--force'], {
-  stdio: 'inherit',
-});
-if (built.status !== 0) process.exit(1);
+if (!process.argv.includes('--built')) {
+  const built = spawnSync(process.execPath, [join(root, 'scripts/build-native.mjs'), '--force'], {
+    stdio: 'inherit',
+  });
+  if (built.status !== 0) process.exit(1);
+}
 process.report.excludeNetwork = true;
 const glibc = process.report.getReport().header.glibcVersionRuntime;
 const musl = process.platform === 'linux' && glibc === undefined ? '-musl' : '';

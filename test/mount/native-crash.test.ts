@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -118,36 +117,4 @@ describe('native driver: the daemon dies', { skip: skipWithoutMount('native') },
     ]);
     assert.equal(stdout.trim(), '10000', stderr);
   });
-});
-
-describe('native driver: as an ordinary user', () => {
-  const tools = skipWithout('unshare', 'setpriv', 'mknod', 'fusermount3');
-  const skip =
-    skipWithoutMount('native') ||
-    tools ||
-    (process.getuid?.() !== 0 ? 'needs root, to become somebody else' : false);
-  for (const suite of ['native.test.js', 'native-threads.test.js']) {
-    const file = new URL(`./${suite}`, import.meta.url).pathname;
-    test(
-      `${suite} passes through fusermount3`,
-      { timeout: 180_000, skip: skip || !existsSync(file) },
-      async () => {
-        // In a mount namespace of its own, where /dev/fuse is open to everybody as on an ordinary system.
-        const script = `
-        set -e
-        dir=$(mktemp -d); chmod 777 "$dir"
-        mount -t tmpfs none "$dir"; chmod 1777 "$dir"
-        mknod -m 666 "$dir/fuse" c 10 229; mount --bind "$dir/fuse" /dev/fuse
-        mkdir -m 777 "$dir/tmp"
-        exec env -u NODE_TEST_CONTEXT HOME="$dir/tmp" TMPDIR="$dir/tmp" setpriv --reuid=65534 --regid=65534 --clear-groups "$@"`;
-        const { code, stdout, stderr } = await run(
-          'unshare',
-          ['-m', 'sh', '-c', script, 'sh', process.execPath, '--test', file],
-          { timeoutMs: 170_000 },
-        );
-        assert.equal(code, 0, `${stdout}${stderr}`.slice(-6_000));
-        assert.match(stdout, /# pass [1-9]/);
-      },
-    );
-  }
 });

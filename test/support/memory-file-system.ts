@@ -90,6 +90,8 @@ export class MemoryFileSystem implements FileSystem {
   readonly fills: ByteRange[] = [];
   abortedFills = 0;
   protected readonly options: Required<MemoryOptions>;
+  /** Nodes without a name, kept for who knows them still. */
+  protected readonly unlinked = new Set<Inode>();
   readonly #nodes = new Map<Inode, MemoryNode>();
   #lastInode = 0;
   protected lastHandle = 0;
@@ -229,8 +231,11 @@ export class MemoryFileSystem implements FileSystem {
   forget(inode: Inode, count: number): void {
     this.count('forget');
     const left = (this.lookups.get(inode) ?? 0) - count;
-    if (left === 0) this.lookups.delete(inode);
-    else this.lookups.set(inode, left);
+    if (left !== 0) this.lookups.set(inode, left);
+    else {
+      this.lookups.delete(inode);
+      if (this.unlinked.delete(inode)) this.#nodes.delete(inode);
+    }
   }
 
   async getattr(_caller: Caller, inode: Inode): Promise<{ attributes: Attributes; attrTtlMs: number }> {

@@ -44,6 +44,8 @@ const driver = await loadDriver(driverName);
 const session = await driver.mount(mountPoint, fileSystem, {
   ...options,
   onError: (operation, error) => {
+    // The last ones: a soak makes many.
+    if (errors.length >= 1000) errors.shift();
     errors.push(`${operation}: ${error instanceof Error ? error.message : String(error)}`);
   },
 });

@@ -56,6 +56,8 @@ export class WritableMemoryFileSystem extends MemoryFileSystem implements Writab
   }
 
   /** Memory behind the content, at least as long: 4 KiB writes must not copy the whole file each time. */
+  /** Nodes that may have several names. */
+  readonly #linked = new WeakSet<MemoryNode>();
   readonly #memory = new WeakMap<MemoryNode, Buffer>();
 
   #resize(node: MemoryNode, size: number): Buffer {
@@ -117,14 +119,17 @@ export class WritableMemoryFileSystem extends MemoryFileSystem implements Writab
 
   async unlink(_caller: Caller, parent: Inode, name: Name): Promise<void> {
     this.count('unlink');
-    this.#child(parent, name);
+    const node = this.#child(parent, name);
     this.#directory(parent).children.delete(name);
+    if (!this.#linked.has(node)) this.unlinked.add(node.inode);
   }
 
   async rmdir(_caller: Caller, parent: Inode, name: Name): Promise<void> {
     this.count('rmdir');
-    if (this.#child(parent, name).children.size > 0) throw new ImgfsError('not-empty', 'it has entries');
+    const node = this.#child(parent, name);
+    if (node.children.size > 0) throw new ImgfsError('not-empty', 'it has entries');
     this.#directory(parent).children.delete(name);
+    this.unlinked.add(node.inode);
   }
 
   async rename(
@@ -154,6 +159,7 @@ export class WritableMemoryFileSystem extends MemoryFileSystem implements Writab
   async link(_caller: Caller, inode: Inode, newParent: Inode, newName: Name): Promise<Entry> {
     this.count('link');
     const node = this.node(inode);
+    this.#linked.add(node);
     this.#directory(newParent).children.set(newName, node);
     return this.entry(node);
   }

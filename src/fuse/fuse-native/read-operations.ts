@@ -12,7 +12,9 @@ const readdirPageEntries = 1_000;
 
 async function attributes(bridge: LibfuseBridge, caller: Caller, path: string): Promise<LibfuseStat> {
   const resolved = await bridge.paths.resolve(caller, path);
-  return toStat(resolved.attributes ?? (await bridge.fileSystem.getattr(caller, resolved.inode)).attributes);
+  const found = resolved.attributes ?? (await bridge.fileSystem.getattr(caller, resolved.inode)).attributes;
+  bridge.paths.shown(path);
+  return toStat(found);
 }
 
 /** The whole listing: libfuse 2's binding takes no pages. */
@@ -39,7 +41,7 @@ async function open(bridge: LibfuseBridge, caller: Caller, path: string, flags: 
   if ((flags & (constants.O_WRONLY | constants.O_RDWR)) !== 0 && !isWritable(bridge.fileSystem)) {
     throw new ImgfsError('read-only-store', `open ${path} for writing: nothing here takes writes`, { path });
   }
-  const inode = await bridge.inodeOf(caller, path);
+  const inode = await bridge.paths.resolveShown(caller, path);
   const { handle } = await bridge.fileSystem.open(caller, inode, flags);
   return bridge.remember({ inode, handle });
 }
