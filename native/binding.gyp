@@ -29,6 +29,7 @@
         "src/gzip-decoder.cc",
         "src/layer-indexer.cc",
         "src/layer-module.cc",
+        "src/punch-holes.cc",
         "src/span-reader.cc",
         "src/tar/entry.cc",
         "src/tar/header.cc",

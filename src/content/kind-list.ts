@@ -13,8 +13,11 @@ export interface EvictableKind {
   readonly bonusMs?: number;
   /** Whether a name in the folder is an entry at all. */
   accepts(key: string): boolean;
-  /** Remove it from disk. False when it must stay: pinned, in use, or owned by another process. */
-  evict(key: string): Promise<boolean>;
+  /**
+   * Remove it from disk. False when it must stay: pinned, in use, or owned by another process. A number when it stays
+   * but got smaller by so many bytes.
+   */
+  evict(key: string): Promise<boolean | number>;
 }
 
 interface Entry {
@@ -54,9 +57,11 @@ export class KindList implements KindLedger {
   readonly entries: LRUCache<string, Entry>;
   bytes = 0;
   #round = 0;
+  readonly #onGrow: () => void;
 
-  constructor(kind: EvictableKind) {
+  constructor(kind: EvictableKind, onGrow: () => void = () => undefined) {
     this.kind = kind;
+    this.#onGrow = onGrow;
     // Unbounded by itself: the ledger's bound is over all kinds, and removing is asynchronous.
     this.entries = new LRUCache({ maxSize: Number.MAX_SAFE_INTEGER, sizeCalculation: () => 1 });
   }
@@ -74,6 +79,14 @@ export class KindList implements KindLedger {
       entry.usedMs = Date.now();
       this.bytes += bytes;
     }
+    this.#onGrow();
+  }
+
+  #shrink(key: string, byBytes: number): void {
+    const entry = this.entries.peek(key);
+    if (entry === undefined) return;
+    this.bytes -= Math.min(entry.bytes, byBytes);
+    entry.bytes = Math.max(0, entry.bytes - byBytes);
   }
 
   touch(key: string): void {
@@ -162,9 +175,15 @@ export class KindList implements KindLedger {
         keys.pop();
         passed.add(key);
         const bytes = this.entries.peek(key)?.bytes;
-        if (bytes === undefined || !(await this.kind.evict(key).catch(() => false))) return undefined;
-        this.delete(key);
-        return bytes;
+        const gone = bytes === undefined ? false : await this.kind.evict(key).catch(() => false);
+        if (bytes === undefined || gone === false || gone === 0) return undefined;
+        if (gone === true) this.delete(key);
+        else {
+          this.#shrink(key, gone);
+          // There may be more to give.
+          keys.push(key);
+        }
+        return gone === true ? bytes : gone;
       },
     };
   }

@@ -228,7 +228,10 @@ export class LayerStore {
       evict: async (key) => {
         const digest = digestOfKey(key, '.tar');
         if (digest === undefined) return false;
-        // An open layer has its file in use: readers without us may be in the middle of it.
+        // An open layer has its file in use: only what nobody is in the middle of may go.
+        const shared = this.open.get(digest);
+        const layer = key.includes('~') ? undefined : await shared?.layer.catch(() => undefined);
+        if (layer instanceof OpenLayer) return layer.shrinkDecoded();
         if (this.isOpen(digest)) return false;
         const tilde = key.indexOf('~');
         await DecodedFile.remove(folder, digest, tilde < 0 ? '' : key.slice(tilde, -'.tar'.length));

@@ -23,6 +23,11 @@ export interface LayerBacking {
   readonly fd: number;
   /** Ranges that are there, decoded and checked, now: sorted and disjoint. Only those that touch `within`, if given. */
   present(within?: ByteRange): readonly ByteRange[];
+  /**
+   * What is present of the range now, and whatever is filled, stays there until the answer is called or the layer that
+   * gave this backing is closed. To be called before `present` and `fillDecoded` by whoever reads without asking.
+   */
+  hold(range: ByteRange): () => void;
 }
 
 /**

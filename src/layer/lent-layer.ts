@@ -9,6 +9,7 @@ import type { LayerFormat } from './native/layer-addon.js';
 export class LentLayer implements Layer {
   private readonly layer: Layer;
   private giveBack: (() => Promise<void>) | undefined;
+  private readonly holds: (() => void)[] = [];
 
   constructor(layer: Layer, giveBack: () => Promise<void>) {
     this.layer = layer;
@@ -72,10 +73,18 @@ export class LentLayer implements Layer {
   }
 
   backing(): LayerBacking | undefined {
-    return this.layer.backing();
+    const backing = this.layer.backing();
+    if (backing === undefined) return undefined;
+    const hold = (range: ByteRange): (() => void) => {
+      const release = backing.hold(range);
+      this.holds.push(release);
+      return release;
+    };
+    return { ...backing, hold };
   }
 
   async close(): Promise<void> {
+    for (const release of this.holds.splice(0)) release();
     const { giveBack } = this;
     this.giveBack = undefined;
     await giveBack?.();

@@ -152,7 +152,11 @@ export class OpenLayer implements Layer {
     const { decoded, data } = this;
     if (decoded === undefined || data === undefined || (this.state !== 'ready' && !this.parts.deferred))
       return undefined;
-    return { fd: decoded.fd, present: (within) => data.present(within) };
+    return {
+      fd: decoded.fd,
+      present: (within) => data.present(within),
+      hold: (range) => decoded.hold(range),
+    };
   }
 
   async close(): Promise<void> {
@@ -163,6 +167,12 @@ export class OpenLayer implements Layer {
     for (const retired of this.retired) await retired.close();
     await this.decoded?.close();
     await this.blob.close();
+  }
+
+  /** Give back room of decoded spans; returns bytes freed. */
+  async shrinkDecoded(): Promise<number> {
+    if (this.state !== 'ready') return 0;
+    return (await this.decoded?.shrink(this.spans)) ?? 0;
   }
 
   private get key(): string {

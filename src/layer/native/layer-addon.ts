@@ -81,6 +81,13 @@ export interface LayerAddon {
     crc: number,
     check: number,
   ): Promise<number>;
+  /** Say that this process reads a file: nobody punches it until the descriptor is closed. False: it cannot be said. */
+  lockShared(fd: number): Promise<boolean>;
+  /**
+   * Give back the room of parts of a file, unless another process has locked it: three f64 for each, start, end and the
+   * place of its byte in the map behind `mapFd`, which is cleared first. False when nothing was punched.
+   */
+  punchHoles(fd: number, mapFd: number, holes: Uint8Array): Promise<boolean>;
   hasZstd(): boolean;
 }
 

@@ -9,6 +9,9 @@ import { constants } from 'node:fs';
 import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createLogger } from '../../observe/log.js';
+import { ImgfsError } from '../../errors/imgfs-error.js';
+import type { ByteRange } from '../../store/store.js';
+import { layerAddon } from '../native/layer-addon.js';
 import { digestAlgorithm, digestHex, type Digest } from '../../oci/digest.js';
 import type { Span, SpanTable } from '../index/span-table.js';
 import { isRightOutput } from './span-bytes.js';
@@ -19,6 +22,9 @@ const log = createLogger('layer');
 export function layerKey(digest: Digest): string {
   return `${digestAlgorithm(digest)}-${digestHex(digest)}`;
 }
+
+/** Files of processes without the addon. */
+const unlockedSuffix = '~unlocked';
 
 const state = { absent: 0, unchecked: 1, present: 2 } as const;
 
@@ -34,6 +40,13 @@ export class DecodedFile {
   private readonly map: FileHandle;
   private readonly onGrow: (bytes: number) => void;
   private states: Uint8Array;
+  /** When each span was used, by `clock`. */
+  private usedAt = new Uint32Array(0);
+  private clock = 0;
+  private readonly held = new Set<ByteRange>();
+  private punching: Promise<unknown> = Promise.resolve();
+  /** Raised before spans go. Who read without a hold looks whether it is what it was. */
+  epoch = 0;
   private toldLost = false;
 
   private constructor(data: FileHandle, map: FileHandle, states: Uint8Array, options: DecodedFileOptions) {
@@ -46,10 +59,15 @@ export class DecodedFile {
   /** Open or make the files of `digest` in `folder`. */
   static async open(folder: string, digest: Digest, options: DecodedFileOptions = {}): Promise<DecodedFile> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
-    const path = join(folder, `${layerKey(digest)}${options.suffix ?? ''}`);
+    const addon = layerAddon();
+    // Who cannot lock must not share: another process could give the room of spans back that this one believes in.
+    const unlocked = addon === undefined ? unlockedSuffix : '';
+    const path = join(folder, `${layerKey(digest)}${options.suffix ?? ''}${unlocked}`);
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
     const data = await open(`${path}.tar`, flags, 0o600);
     try {
+      if (addon !== undefined && !(await addon.lockShared(data.fd)))
+        throw new ImgfsError('cache-full', 'keep decoded layer: its file cannot be locked');
       const map = await open(`${path}.map`, flags, 0o600);
       const { size } = await map.stat();
       const states = new Uint8Array(Math.min(size, 1 << 26));
@@ -78,6 +96,61 @@ export class DecodedFile {
     return this.data.fd;
   }
 
+  /** The spans of a range stay until the answer is called: somebody reads them without asking. */
+  hold(range: ByteRange): () => void {
+    const held = { ...range };
+    this.held.add(held);
+    return () => this.held.delete(held);
+  }
+
+  /**
+   * Give back room: the half of the spans that was used longest ago, without those that somebody holds. Returns bytes
+   * freed; 0 when another process has the file open.
+   */
+  async shrink(spans: SpanTable): Promise<number> {
+    const addon = layerAddon();
+    if (addon === undefined) return 0;
+    const chosen = this.victims(spans);
+    if (chosen.length === 0) return 0;
+    // First nobody begins to read them, then they go.
+    this.epoch += 1;
+    const before = chosen.map(({ index }) => this.states[index] ?? state.absent);
+    for (const { index } of chosen) this.setState(index, state.absent);
+    const holes = new Uint8Array(
+      Float64Array.from(chosen.flatMap(({ index, out, outEnd }) => [out, outEnd, index])).buffer,
+    );
+    const punched = addon.punchHoles(this.data.fd, this.map.fd, holes);
+    this.punching = punched.catch(() => undefined);
+    if (!(await punched)) {
+      chosen.forEach(({ index }, place) => this.setState(index, before[place] ?? state.absent));
+      return 0;
+    }
+    return chosen.reduce((sum, { out, outEnd }) => sum + outEnd - out, 0);
+  }
+
+  private victims(spans: SpanTable): Span[] {
+    const there: Span[] = [];
+    for (let index = 0; index < Math.min(spans.count, this.states.length); index += 1) {
+      if (this.states[index] === state.absent) continue;
+      const span = spans.get(index);
+      const isHeld = [...this.held].some(({ start, end }) => start < span.outEnd && span.out < end);
+      if (!isHeld) there.push(span);
+    }
+    there.sort((a, b) => (this.usedAt[a.index] ?? 0) - (this.usedAt[b.index] ?? 0));
+    return there.slice(0, Math.ceil(there.length / 2));
+  }
+
+  /** Note that a span was used. */
+  touch(index: number): void {
+    if (index >= this.usedAt.length) {
+      const grown = new Uint32Array(Math.max(index + 1, this.states.length, this.usedAt.length * 2));
+      grown.set(this.usedAt);
+      this.usedAt = grown;
+    }
+    this.clock += 1;
+    this.usedAt[index] = this.clock;
+  }
+
   /** The span is on disk, and its bytes were checked in this process. */
   isPresent(index: number): boolean {
     return this.states[index] === state.present;
@@ -95,6 +168,8 @@ export class DecodedFile {
 
   /** Keep a span that was just decoded and checked. False when the disk does not take it. */
   async write(span: Span, bytes: Uint8Array): Promise<boolean> {
+    await this.punching;
+    this.touch(span.index);
     try {
       for (let at = 0; at < bytes.length;) {
         const { bytesWritten } = await this.data.write(bytes, at, bytes.length - at, span.out + at);

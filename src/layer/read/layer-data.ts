@@ -100,9 +100,14 @@ export class LayerData {
       into.set(bytes.subarray(from, from + into.length));
       return;
     }
-    const read = await this.parts.decoded?.readAt(into, span.out + from);
-    if (read === into.length) return;
-    // Somebody cut the file: decode again, and answer from memory.
+    const { decoded } = this.parts;
+    if (decoded?.isPresent(span.index) === true) {
+      const { epoch } = decoded;
+      decoded.touch(span.index);
+      const read = await decoded.readAt(into, span.out + from);
+      if (read === into.length && decoded.epoch === epoch) return;
+    }
+    // Somebody cut the file, or its room was given back meanwhile: decode again, and answer from memory.
     into.set((await this.load(span, options)).subarray(from, from + into.length));
   }
 

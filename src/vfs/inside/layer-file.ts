@@ -16,6 +16,7 @@ function decodedBacking(layer: Layer, { start, size }: Extent): FileBacking | un
   const backing = layer.backing();
   if (backing === undefined) return undefined;
   const whole = { start, end: start + size };
+  backing.hold(whole);
   const present = (): ByteRange[] =>
     backing.present(whole).map((range) => ({
       start: Math.max(0, range.start - start),

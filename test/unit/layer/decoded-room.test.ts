@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { DiskCache } from '../../../src/content/disk.js';
+import type { EvictableKind } from '../../../src/content/kind-list.js';
+import { LayerStore } from '../../../src/layer/layer-store.js';
+import { layerAddon } from '../../../src/layer/native/layer-addon.js';
+import { DecodedFile } from '../../../src/layer/read/decoded-file.js';
+import { packings, sampleFiles, sampleTar } from '../../support/sample-layer.js';
+import { ScriptedStore } from '../../support/scripted-store.js';
+import { tempDir } from '../../support/temp.js';
+
+const tar = sampleTar(sampleFiles(3));
+
+function first(layers: readonly LayerStore[]): LayerStore {
+  const [store] = layers;
+  assert.ok(store !== undefined);
+  return store;
+}
+
+const options = { timeout: 60_000, skip: layerAddon() === undefined && 'needs the addon' };
+
+interface Stores {
+  readonly kinds: EvictableKind[];
+  readonly layers: LayerStore[];
+  readonly close: () => Promise<void>;
+}
+
+async function stores(directory: string, count: number, maxBytes = 2 ** 30): Promise<Stores> {
+  const kinds: EvictableKind[] = [];
+  const cache = await DiskCache.open({ directory, maxBytes });
+  const registerKind = (kind: EvictableKind): ReturnType<DiskCache['registerKind']> => {
+    if (kind.name === 'decoded') kinds.push(kind);
+    return cache.registerKind(kind);
+  };
+  const watched = new Proxy(cache, {
+    get: (target, name): unknown => {
+      if (name === 'registerKind') return registerKind;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  const layers = Array.from({ length: count }, () => new LayerStore({ cache: watched }));
+  return {
+    kinds,
+    layers,
+    close: async () => {
+      for (const store of layers) await store.close();
+      await cache.close();
+    },
+  };
+}
+
+test(
+  'room of decoded spans is given back while the layer is open, but not of what is read without asking',
+  options,
+  async (t) => {
+    const directory = join(await tempDir(t, 'room'), 'cache');
+    const { kinds, layers, close } = await stores(directory, 1);
+    t.after(close);
+    const source = new ScriptedStore().add(packings.gzip(tar));
+    const layer = await first(layers).openLayer(source);
+    const whole = Buffer.alloc(tar.length);
+    await layer.readDecoded(whole, 0);
+    const key = `${source.descriptor.digest.replace(':', '-')}.tar`;
+    const path = join(directory, 'decoded', key);
+    const before = statSync(path).blocks;
+    const held = { start: 1_000_000, end: 1_200_000 };
+    const open = await first(layers).openLayer(source);
+    const backing = open.backing();
+    assert.ok(backing !== undefined);
+    backing.hold(held);
+    for (let round = 0; round < 12; round += 1) await kinds[0]?.evict(key);
+    assert.ok(statSync(path).blocks < before * 0.3, `${statSync(path).blocks} of ${before}`);
+    assert.ok(readFileSync(path).subarray(held.start, held.end).equals(tar.subarray(held.start, held.end)));
+    assert.ok(backing.present(held).some(({ start, end }) => start <= held.start && end >= held.end));
+    assert.equal(await kinds[0]?.evict(key), 0, 'what is held stays');
+    await open.close();
+    assert.notEqual(await kinds[0]?.evict(key), 0);
+    const again = Buffer.alloc(tar.length);
+    await layer.readDecoded(again, 0);
+    assert.ok(again.equals(tar));
+  },
+);
+
+test('a reader whose bytes go while it reads them gets them all the same', options, async (t) => {
+  const directory = join(await tempDir(t, 'room'), 'cache');
+  const { kinds, layers, close } = await stores(directory, 1);
+  t.after(close);
+  const source = new ScriptedStore().add(packings.gzip(tar));
+  const layer = await first(layers).openLayer(source);
+  const key = `${source.descriptor.digest.replace(':', '-')}.tar`;
+  const whole = Buffer.alloc(tar.length);
+  await layer.readDecoded(whole, 0);
+  let evictions = 0;
+  const original = Object.getOwnPropertyDescriptor(DecodedFile.prototype, 'readAt')?.value as (
+    ...given: Parameters<DecodedFile['readAt']>
+  ) => Promise<number>;
+  const readAt = t.mock.method(DecodedFile.prototype, 'readAt', async function (this: DecodedFile, into, at) {
+    while ((await kinds[0]?.evict(key)) !== 0) evictions += 1;
+    return Reflect.apply(original, this, [into, at]);
+  } satisfies DecodedFile['readAt']);
+  for (let at = 0; at + 50_000 < tar.length; at += 400_000) {
+    const into = Buffer.alloc(50_000);
+    await layer.readDecoded(into, at);
+    assert.ok(into.equals(tar.subarray(at, at + into.length)), `at ${at}`);
+  }
+  readAt.mock.restore();
+  assert.ok(evictions > 3);
+});
+
+test('what another process has open is left alone', options, async (t) => {
+  const directory = join(await tempDir(t, 'room'), 'cache');
+  // Two stores are to each other as two processes are: each has its own descriptor.
+  const { kinds, layers, close } = await stores(directory, 2);
+  t.after(close);
+  const source = new ScriptedStore().add(packings.gzip(tar));
+  const one = await first(layers).openLayer(source);
+  await one.readDecoded(Buffer.alloc(tar.length), 0);
+  const other = await first(layers.slice(1)).openLayer(source);
+  const key = `${source.descriptor.digest.replace(':', '-')}.tar`;
+  assert.equal(await kinds[0]?.evict(key), 0);
+  await other.close();
+  assert.notEqual(await kinds[0]?.evict(key), 0);
+});
+
+test(
+  'decoded bytes count under the bound of the cache, also of a layer that stays open',
+  options,
+  async (t) => {
+    const directory = join(await tempDir(t, 'room'), 'cache');
+    const maxBytes = Math.floor(tar.length * 0.7);
+    const { layers, close } = await stores(directory, 1, maxBytes);
+    t.after(close);
+    const source = new ScriptedStore().add(packings.gzip(tar));
+    const layer = await first(layers).openLayer(source);
+    const path = join(directory, 'decoded', `${source.descriptor.digest.replace(':', '-')}.tar`);
+    const into = Buffer.alloc(100_000);
+    for (let at = 0; at + into.length < tar.length * 2; at += into.length) {
+      const place = at % (tar.length - into.length);
+      await layer.readDecoded(into, place);
+      assert.ok(into.equals(tar.subarray(place, place + into.length)));
+    }
+    const room = (): number => statSync(path).blocks * 512;
+    const until = Date.now() + 20_000;
+    while (room() > maxBytes && Date.now() < until) await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.ok(room() <= maxBytes, `${room()}`);
+  },
+);
