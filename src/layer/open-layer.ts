@@ -262,6 +262,7 @@ export class OpenLayer implements Layer {
         digest: this.descriptor.digest,
         error: toImgfsError(error).message,
       });
+      await this.decoded?.forget();
       await this.runBuild(await IndexBuild.prepare(this.indexPath, this.descriptor.digest));
     }
   }
@@ -277,7 +278,7 @@ export class OpenLayer implements Layer {
       limits: this.parts.limits,
       signal: this.abort.signal,
       decoded: this.decoded,
-      wantsDecoded: (format, outBytes) => this.wantsDecoded(format, outBytes),
+      wantsDecoded: (format, outBytes, isIdle) => this.wantsDecoded(format, outBytes, isIdle),
       onFormat: (format) => {
         this.passFormat = format;
         this.makeData(format, (span) => build.readWindow(span));
@@ -298,11 +299,12 @@ export class OpenLayer implements Layer {
     this.table = table;
   }
 
-  private wantsDecoded(format: LayerFormat, outBytes: number): boolean {
+  private wantsDecoded(format: LayerFormat, outBytes: number, isIdle: boolean): boolean {
     if (format === 'plain') return false;
     // zstd has few places to start at, and without the addon gzip has none: what was decoded is worth its room. Else it
-    // is decoded again, in 3 ms, where somebody reads: writing all of it takes a quarter of a pass.
-    const isDear = format === 'zstd' || layerAddon() === undefined;
+    // is decoded again, in 3 ms, where somebody reads: writing all of it takes a quarter of a pass, which is nothing to
+    // one that waits for its line anyway.
+    const isDear = isIdle || format === 'zstd' || layerAddon() === undefined;
     return this.readWanted || (isDear && outBytes < keptUnasked);
   }
 
@@ -346,6 +348,7 @@ export class OpenLayer implements Layer {
     this.index = undefined;
     this.state = 'indexing';
     await rm(this.indexPath, { force: true }).catch(() => undefined);
+    await this.decoded?.forget();
     this.startPass();
   }
 

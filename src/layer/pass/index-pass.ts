@@ -29,6 +29,9 @@ const layersIndexed = counter('imgfs_layer_passes_total', 'Index passes that wer
 /** Bytes of the blob in one step: 10 ms of work on a pool thread, and two of them are in memory. */
 const chunkBytes = 256 * 1024;
 
+/** A pass that waits for its bytes half of the time has time for more than the index. */
+const idleShare = 0.5;
+
 /** A larger blob is not fetched whole just to say who is to blame: 40 s at 200 Mbit/s. */
 const maxBlameBytes = 2 ** 30;
 
@@ -49,7 +52,7 @@ export interface PassParts {
   readonly signal: AbortSignal;
   /** Where decoded bytes may be kept, and whether they should be: asked before each step. */
   readonly decoded: DecodedFile | undefined;
-  readonly wantsDecoded: (format: LayerFormat, outBytes: number) => boolean;
+  readonly wantsDecoded: (format: LayerFormat, outBytes: number, isIdle: boolean) => boolean;
   /** Told once, when the first bytes were seen. */
   readonly onFormat: (format: LayerFormat) => void;
   /** Told after each step. */
@@ -70,6 +73,8 @@ export class IndexPass {
   private readonly turns: Turns;
   private keepFrom: number | undefined;
   private outTotal = 0;
+  /** The line is slower than the processor. */
+  private isIdle = false;
   /** A buffer that nobody uses. */
   private spare: Uint8Array | undefined;
 
@@ -116,8 +121,13 @@ export class IndexPass {
     const { size } = this.parts.blob;
     let at = from;
     let coming = this.chunk(at);
-    for (;;) {
+    const startedAt = performance.now();
+    for (let waitedMs = 0; ;) {
+      const askedAt = performance.now();
       const chunk = await coming;
+      const now = performance.now();
+      waitedMs += now - askedAt;
+      this.isIdle = waitedMs > idleShare * (now - startedAt);
       at += chunk.length;
       const isLast = at >= size;
       // A failed read is reported when its turn comes, not while this chunk is worked on.
@@ -163,7 +173,7 @@ export class IndexPass {
   private chooseKeeping(indexer: LayerIndexer, format: LayerFormat): void {
     const { decoded, wantsDecoded } = this.parts;
     if (decoded === undefined) return;
-    const wanted = wantsDecoded(format, this.outTotal);
+    const wanted = wantsDecoded(format, this.outTotal, this.isIdle);
     if (wanted === (this.keepFrom !== undefined)) return;
     indexer.keepDecoded(wanted ? decoded.fd : -1);
     this.keepFrom = wanted ? this.outTotal : undefined;

@@ -190,7 +190,7 @@ export class DecodedFile {
     let bytes = 0;
     for (let index = from; index < to; index += 1) {
       const { out, outEnd } = spans.get(index);
-      this.setState(index, state.unchecked);
+      this.setState(index, state.present);
       bytes += outEnd - out;
     }
     this.onGrow(bytes);
@@ -213,11 +213,11 @@ export class DecodedFile {
     return at;
   }
 
-  /** Forget everything and give the room back: the index changed, or room is needed. */
-  async clear(): Promise<void> {
-    this.states = new Uint8Array(this.states.length);
-    await this.map.truncate(0);
-    await this.data.truncate(0);
+  /** Believe nothing any more: the spans are to be made anew. Who reads without asking keeps what it has. */
+  async forget(): Promise<void> {
+    this.epoch += 1;
+    this.states.fill(state.absent);
+    await this.map.truncate(0).catch((error: unknown) => this.tellLost(error));
   }
 
   async close(): Promise<void> {
