@@ -111,7 +111,9 @@ function fromLocalStore(text: string): TreePath {
   const location = parseLocation(
     image === '' ? text.slice(0, colon < 0 ? undefined : colon) : `${text.slice(0, colon)}:${image}`,
   );
-  const target = locationTarget(location);
+  // A path inside a store of one image is a path inside that image.
+  const isSingle = ['dir', 'tarball', 'sif'].includes(transport) && rest.length > 0;
+  const target = isSingle ? { repository: '', tag: 'latest' } : locationTarget(location);
   return {
     components: [argumentStoreName, ...(target === undefined ? [] : localImage(target)), ...rest],
     store: { location: formatLocation(wholeStore(asLocal(location))) },

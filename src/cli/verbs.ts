@@ -45,6 +45,7 @@ export const verbs: readonly Verb[] = [
   { name: 'auth', summary: 'explain which credential would be used', group: 'access', load: async () => (await import('./commands/auth.js')).authCommand },
   { name: 'signatures', summary: 'list, save and put signatures of an image', group: 'access', load: async () => (await import('./commands/signatures.js')).signaturesCommand },
   { name: 'verify', summary: 'ask a policy or a key whether an image is to be trusted', group: 'access', load: async () => (await import('./commands/signatures.js')).verifyCommand },
+  { name: 'config', summary: 'check the configuration file', group: 'housekeeping', load: async () => (await import('./commands/config.js')).configCommand },
   { name: 'cache', summary: 'list, check, prune and pin the cache; load, name and push its images', group: 'housekeeping', load: async () => (await import('./commands/cache.js')).cacheCommand },
   { name: 'gc', summary: 'remove what no image of an OCI layout needs', group: 'housekeeping', load: async () => (await import('./commands/gc.js')).gcCommand },
   { name: 'index', summary: 'build, list and remove indexes of layers', group: 'housekeeping', load: async () => (await import('./commands/index-command.js')).indexCommand },

@@ -75,6 +75,14 @@ export const localOpeners: StoreOpeners = {
     const { openDockerDaemon } = await import('./docker-daemon/docker-daemon-store.js');
     return openDockerDaemon(engineOf(location), options);
   },
+  tarball: async (location, options) => {
+    const { openTarball } = await import('./tarball/open-tarball.js');
+    return openTarball(pathOf(location), options);
+  },
+  sif: async (location, options) => {
+    const { openSif } = await import('./sif/open-sif.js');
+    return openSif(pathOf(location), options);
+  },
   dir: async (location, options) => {
     const { openDirStore } = await import('./dir/dir-store.js');
     return openDirStore(pathOf(location), options);

@@ -3,26 +3,10 @@ import { resolve } from 'node:path';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { startDaemon } from '../mount/daemon.js';
-import type { MountSettings, NamedStore } from '../mount/mount-settings.js';
+import type { MountSettings } from '../mount/mount-settings.js';
+import { readFileConfig } from '../config-file.js';
+import { parseNamedStore } from '../named-store.js';
 import { defaultLogFile, settingsFrom, storeOptions } from '../settings.js';
-
-function parseStore(text: string): NamedStore {
-  const equals = text.indexOf('=');
-  const name = text.slice(0, equals);
-  if (equals < 1 || !/^[A-Za-z0-9_][A-Za-z0-9_-]*$/.test(name)) {
-    throw new ImgfsError('usage', `--store ${JSON.stringify(text)} is not NAME=TRANSPORT:PATH`, {
-      hint: 'for example --store mine=oci:./layout; a name has letters, digits, - and _, and no dot',
-    });
-  }
-  const location = text.slice(equals + 1);
-  const colon = location.indexOf(':');
-  if (colon < 1) {
-    throw new ImgfsError('usage', `--store ${name}: ${JSON.stringify(location)} has no transport`, {
-      hint: `write ${name}=oci:${location}`,
-    });
-  }
-  return { name, location: `${location.slice(0, colon)}:${resolve(location.slice(colon + 1))}` };
-}
 
 function listOf(value: unknown): string[] {
   if (value === undefined) return [];
@@ -39,7 +23,7 @@ function mountFlags(args: Arguments): { readOnly: boolean; allowOther: boolean; 
   };
 }
 
-function mountSettings(args: Arguments): MountSettings {
+async function mountSettings(args: Arguments): Promise<MountSettings> {
   const common = settingsFrom(args);
   if (common.credentials !== undefined) {
     // One pair for every registry that is ever visited would hand it to strangers.
@@ -47,10 +31,11 @@ function mountSettings(args: Arguments): MountSettings {
       hint: 'imgfs login HOST keeps a password for one registry; a mount takes it up at once',
     });
   }
-  const stores = listOf(args['store']).map(parseStore);
+  const stores = listOf(args['store']).map(parseNamedStore);
   const names = stores.map((store) => store.name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new ImgfsError('usage', `--store ${twice} is given twice`);
+  const configured = (await readFileConfig()).stores.filter(({ name }) => !names.includes(name));
   const logFile = args['log-file'];
   const mountPoint = resolve(String(args['mountpoint']));
   return {
@@ -60,7 +45,7 @@ function mountSettings(args: Arguments): MountSettings {
     allowDelete: args['allow-delete'] === true,
     tagDeleteFallback: args['tag-delete-fallback'] === true,
     mountPoint,
-    stores,
+    stores: [...configured, ...stores],
     driver: args['driver'] as MountSettings['driver'],
     createMountPoint: args['mkdir'] === true,
     logFile: typeof logFile === 'string' ? resolve(logFile) : defaultLogFile(mountPoint),
@@ -68,7 +53,7 @@ function mountSettings(args: Arguments): MountSettings {
 }
 
 async function run(args: Arguments, context: CommandContext): Promise<void> {
-  const settings = mountSettings(args);
+  const settings = await mountSettings(args);
   if (args['foreground'] === true) {
     const { serve } = await import('../mount/serve.js');
     return serve(settings, context, (ready) => {
@@ -89,7 +74,11 @@ export const mountCommand: Command = {
   usage: 'mount <mountpoint>',
   examples: [
     ['imgfs mount ~/images', 'every registry, read lazily'],
-    ['imgfs mount m --store old=oci:./layout', 'a local store beside the registries'],
+    ['imgfs mount m --store old=docker-archive:old.tar', 'a local store beside the registries'],
+    [
+      'imgfs mount m --store podman=containers-storage: --store k8s=containerd:[k8s.io@]',
+      'what engines have',
+    ],
     ['imgfs mount m --foreground -o ro', 'stay, and refuse every write'],
     ['imgfs mount m --allow-overwrite', 'cp, mkdir, ln and mv push; tags may move'],
   ],

@@ -47,8 +47,8 @@ export async function readMember(
 
 /** Digest of the stored bytes of a member: one pass over it. */
 export async function digestMember(
-  { file }: ScannedArchive,
-  { offset, size }: TarMember,
+  { file }: { readonly file: Pick<ArchiveFile, 'path' | 'handle'> },
+  { offset, size }: Pick<TarMember, 'offset' | 'size'>,
   algorithm: DigestAlgorithm,
   { signal }: CallOptions,
 ): Promise<Digest> {

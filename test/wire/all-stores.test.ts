@@ -1,0 +1,246 @@
+/**
+ * One image through every store, put there by the tools the stores belong to: the same files everywhere, the same
+ * manifest where the format keeps it.
+ *
+ * `IMGFS_TEST_LAYOUT` and `IMGFS_TEST_TAGS` name a layout and tags of real images to take instead of a small one.
+ */
+import assert from 'node:assert/strict';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test, type TestContext } from 'node:test';
+import { findMount } from '../../src/fuse/mount-table.js';
+import { unmountPath } from '../../src/fuse/unmount.js';
+import { mustRun, run, skipWithout } from '../support/child.js';
+import { startDockerRegistry } from '../support/docker-registry.js';
+import { startContainerd, startDockerd, unmountBelow } from '../support/engines.js';
+import { sampleImage } from '../support/image-builder.js';
+import { imgfsIn } from '../support/imgfs-command.js';
+import { writeLayout } from '../support/layout-writer.js';
+import { skipWithoutMount } from '../support/mounted.js';
+import { sifTypes } from '../../src/store/sif/sif-file.js';
+import { buildSif } from '../support/sif-writer.js';
+import { makeTempDir, removeTempDir } from '../support/temp.js';
+
+const skip =
+  skipWithoutMount('native') ||
+  skipWithout('skopeo', 'docker-registry', 'diff', 'umoci', 'tar') ||
+  (process.getuid?.() !== 0 && 'needs root: owners and devices of the image');
+const tool = { timeoutMs: 240_000 };
+
+/** A store of the mount: where the image is in it, and whether its format keeps the manifest. */
+interface Place {
+  readonly name: string;
+  readonly location: string;
+  readonly image: string;
+  readonly keepsManifest: boolean;
+}
+
+async function layoutOf(directory: string): Promise<{ path: string; tag: string }> {
+  const path = process.env['IMGFS_TEST_LAYOUT'];
+  const tag = (process.env['IMGFS_TEST_TAGS'] ?? '').split(',')[0];
+  if (path !== undefined && tag !== undefined && tag !== '') return { path, tag };
+  const made = join(directory, 'made');
+  await writeLayout(made, [{ image: await sampleImage(), name: 'v1' }]);
+  return { path: made, tag: 'v1' };
+}
+
+interface Scene {
+  /** Run in the reverse order at the end: hooks of node:test run in their own. */
+  readonly cleanups: (() => Promise<unknown>)[];
+  readonly directory: string;
+  readonly source: string;
+  readonly path: string;
+  readonly tag: string;
+}
+
+const skopeo = (...words: string[]) => mustRun('skopeo', ['--insecure-policy', 'copy', '-q', ...words], tool);
+
+async function archivesAndDirectories({ directory, source, path }: Scene): Promise<Place[]> {
+  const at = (name: string): string => join(directory, name);
+  await skopeo(source, `oci:${at('layout')}:v1`);
+  await skopeo(source, `oci-archive:${at('oci.tar')}:v1`);
+  await skopeo(source, `docker-archive:${at('docker.tar')}:example.org/app:v1`);
+  await skopeo(source, `dir:${at('dir')}`);
+  return [
+    { name: 'layout', location: `oci:${at('layout')}`, image: 'v1', keepsManifest: true },
+    {
+      name: 'source',
+      location: `oci:${path}`,
+      image: source.slice(source.lastIndexOf(':') + 1),
+      keepsManifest: true,
+    },
+    { name: 'ociarchive', location: `oci-archive:${at('oci.tar')}`, image: 'v1', keepsManifest: true },
+    {
+      name: 'dockerarchive',
+      location: `docker-archive:${at('docker.tar')}`,
+      image: 'example.org/app/v1',
+      keepsManifest: false,
+    },
+    { name: 'dir', location: `dir:${at('dir')}`, image: 'latest', keepsManifest: true },
+  ];
+}
+
+async function containersStorage({ directory, source, cleanups }: Scene): Promise<Place[]> {
+  const root = join(directory, 'storage');
+  const store = `[vfs@${root}+${join(directory, 'runroot')}]`;
+  await skopeo(source, `containers-storage:${store}example.org/app:v1`);
+  cleanups.push(() => unmountBelow(directory));
+  return [
+    {
+      name: 'podman',
+      location: `containers-storage:[vfs@${root}]`,
+      image: 'example.org/app/v1',
+      keepsManifest: false,
+    },
+  ];
+}
+
+async function containerd({ directory, cleanups }: Scene): Promise<Place[]> {
+  if (skipWithout('containerd', 'ctr') !== false) return [];
+  const engine = await startContainerd(cleanups, join(directory, 'containerd'));
+  cleanups.push(() => unmountBelow(directory));
+  await engine.ctr(
+    'default',
+    'images',
+    'import',
+    '--no-unpack',
+    '--base-name',
+    'example.org/app',
+    join(directory, 'oci.tar'),
+  );
+  return [
+    {
+      name: 'containerd',
+      location: `containerd:[default@${engine.root}]`,
+      image: 'example.org/app/v1',
+      keepsManifest: true,
+    },
+  ];
+}
+
+/** Also shows that an engine takes the archive that we make. */
+async function dockerd({ directory, source, cleanups }: Scene, t: TestContext): Promise<Place[]> {
+  if (skipWithout('dockerd') !== false) return [];
+  const engine = await startDockerd(cleanups, join(directory, 'dockerd'));
+  cleanups.push(() => unmountBelow(directory));
+  if ('why' in engine) {
+    t.diagnostic(engine.why);
+    return [];
+  }
+  const imgfs = imgfsIn(directory);
+  const loaded = await imgfs(['cp', source, `docker-daemon:[${engine.socket}]example.org/app:v1`], tool);
+  assert.equal(loaded.code, 0, loaded.stderr);
+  return [
+    {
+      name: 'docker',
+      location: `docker-daemon:[${engine.socket}]`,
+      image: 'example.org/app/v1',
+      keepsManifest: false,
+    },
+  ];
+}
+
+/** A tar of the files as umoci unpacks them, and the blobs of the layout as an OCI-SIF. */
+async function tarballAndSif({ directory, path, tag }: Scene): Promise<Place[]> {
+  await mustRun('umoci', ['raw', 'unpack', '--image', `${path}:${tag}`, join(directory, 'unpacked')], tool);
+  const tar = join(directory, 'rootfs.tar');
+  await mustRun(
+    'tar',
+    ['-C', join(directory, 'unpacked'), '--xattrs', '--numeric-owner', '-cf', tar, '.'],
+    tool,
+  );
+  const layout = join(directory, 'layout');
+  const index = await readFile(join(layout, 'index.json'));
+  const manifest = JSON.parse(index.toString()).manifests[0].digest as string;
+  const blob = (digest: string): Promise<Buffer> => readFile(join(layout, 'blobs', ...digest.split(':')));
+  const { config, layers } = JSON.parse((await blob(manifest)).toString()) as {
+    config: { digest: string };
+    layers: { digest: string }[];
+  };
+  const digests = [...new Set([manifest, config.digest, ...layers.map(({ digest }) => digest)])];
+  const parts = await Promise.all(
+    digests.map(async (digest) => ({
+      type: sifTypes.ociBlob,
+      content: await blob(digest),
+      extra: Buffer.from(digest),
+    })),
+  );
+  const sif = buildSif([...parts, { type: sifTypes.ociRootIndex, content: index }]);
+  await writeFile(join(directory, 'image.sif'), sif);
+  return [
+    { name: 'tarball', location: `tarball:${tar}`, image: 'latest', keepsManifest: false },
+    { name: 'sif', location: `sif:${join(directory, 'image.sif')}`, image: 'v1', keepsManifest: true },
+  ];
+}
+
+/** What imgfs writes, read again. */
+async function ours({ directory, source }: Scene): Promise<Place[]> {
+  const imgfs = imgfsIn(directory);
+  const at = (name: string): string => join(directory, name);
+  for (const target of [`docker-archive:${at('ours.tar')}:example.org/app:v1`, `dir:${at('ours-dir')}`]) {
+    const { code, stderr } = await imgfs(['cp', source, target], tool);
+    assert.equal(code, 0, stderr);
+  }
+  return [
+    {
+      name: 'ours',
+      location: `docker-archive:${at('ours.tar')}`,
+      image: 'example.org/app/v1',
+      keepsManifest: true,
+    },
+    { name: 'oursdir', location: `dir:${at('ours-dir')}`, image: 'latest', keepsManifest: true },
+  ];
+}
+
+test(
+  'one image through all stores: the same files and, where it is kept, the same manifest',
+  { skip, timeout: 600_000 },
+  async (t) => {
+    const directory = await makeTempDir('all');
+    const cleanups: Scene['cleanups'] = [() => removeTempDir(directory)];
+    t.after(async () => {
+      for (const cleanup of cleanups.toReversed()) await cleanup();
+    });
+    const { path, tag } = await layoutOf(directory);
+    const scene: Scene = { directory, cleanups, path, tag, source: `oci:${path}:${tag}` };
+    const places = [
+      ...(await archivesAndDirectories(scene)),
+      ...(await containersStorage(scene)),
+      ...(await containerd(scene)),
+      ...(await dockerd(scene, t)),
+      ...(await tarballAndSif(scene)),
+      ...(await ours(scene)),
+    ];
+    const registry = await startDockerRegistry();
+    cleanups.push(() => registry.close());
+    await skopeo('--dest-tls-verify=false', scene.source, `docker://${registry.host}/group/app:v1`);
+
+    const mountPoint = join(directory, 'mnt');
+    await mkdir(mountPoint);
+    const imgfs = imgfsIn(directory);
+    const stores = places.flatMap(({ name, location }) => ['--store', `${name}=${location}`]);
+    const mounted = await imgfs(['mount', mountPoint, '-o', 'ro', ...stores], tool);
+    assert.equal(mounted.code, 0, mounted.stderr);
+    cleanups.push(async () => {
+      if ((await findMount(mountPoint)) !== undefined) await unmountPath(mountPoint, { lazy: true });
+    });
+    const reference = join(mountPoint, registry.host, 'group/app/v1');
+    const manifest = await run('cat', [join(reference, 'manifest.json')]);
+    for (const { name, image, keepsManifest } of places) {
+      await t.test(name, { timeout: 300_000 }, async () => {
+        const here = join(mountPoint, name, image);
+        const compared = await run(
+          'diff',
+          ['-r', '--no-dereference', join(reference, 'rootfs'), join(here, 'rootfs')],
+          tool,
+        );
+        assert.equal(`${compared.stdout}${compared.stderr}`, '');
+        assert.equal(compared.code, 0);
+        const kept = await run('cat', [join(here, 'manifest.json')]);
+        assert.equal(kept.code, 0, kept.stderr);
+        assert.equal(kept.stdout === manifest.stdout, keepsManifest, 'the manifest');
+      });
+    }
+    t.diagnostic(`stores: ${places.map(({ name }) => name).join(', ')}`);
+  },
+);
