@@ -1,6 +1,7 @@
 /** Opening stores from settings: registries as this machine's configuration says, local stores by location. */
 import { createOfflineStore } from '../store/offline-store.js';
 import { join } from 'node:path';
+import { ImgfsError, isImgfsError } from '../errors/imgfs-error.js';
 import { createStoreDirectory, type StoreDirectory, type StoreFactory } from '../image/stores.js';
 import type { CredentialSource } from '../store/registry/credential.js';
 import type { EndpointResolver } from '../store/registry/endpoint.js';
@@ -37,9 +38,21 @@ export async function openLocalStore(location: string, settings: Settings): Prom
   return openStore(parseLocation(location), archiveOptions(settings));
 }
 
+async function openExpected(location: string, settings: Settings): Promise<ImageStore> {
+  try {
+    return await openLocalStore(location, settings);
+  } catch (error) {
+    if (!isImgfsError(error, 'not-found')) throw error;
+    const hint = error.hint ?? 'mount again when it is there, or without it';
+    throw new ImgfsError('unavailable', error.message, { cause: error, hint });
+  }
+}
+
 export interface LocalStore {
   readonly name: string;
   readonly location: string;
+  /** It was named as one that is there: when it is not, that is an outage, not an answer. */
+  readonly expected?: boolean;
 }
 
 /** Every store of one mount or command; each is opened at its first use. */
@@ -49,9 +62,9 @@ export function openStores(settings: Settings, locals: readonly LocalStore[]): S
     settings.offline
       ? Promise.resolve(createOfflineStore('docker', `docker://${host}`))
       : openRegistryWith(host, settings, config.endpoints, credentialSource(settings, config, host));
-  const factories = locals.map(({ name, location }): [string, StoreFactory] => [
+  const factories = locals.map(({ name, location, expected }): [string, StoreFactory] => [
     name,
-    () => openLocalStore(location, settings),
+    () => (expected === true ? openExpected(location, settings) : openLocalStore(location, settings)),
   ]);
   return createStoreDirectory({ openRegistry, locals: new Map(factories) });
 }

@@ -10,6 +10,7 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
   browse: async () => (await import('./browse.js')).browse,
   fuse: async () => (await import('./fuse.js')).fuse,
   inside: async () => (await import('./inside.js')).inside,
+  stores: async () => (await import('./stores.js')).stores,
 };
 
 function showRow(what: string, measured: string, figure: string, reached: string): void {

@@ -72,7 +72,8 @@ export async function serve(
     allowNonEmpty: settings.allowNonEmpty,
   });
   const { driver, reason } = await chooseDriver(settings.driver);
-  const runtime = await openRuntime(settings, settings.stores);
+  const expected = settings.stores.map((store) => ({ ...store, expected: true }));
+  const runtime = await openRuntime(settings, expected);
   const events = new EventLog();
   const errorLog = new ErrorLog();
   const before = setLogSink((line) => {

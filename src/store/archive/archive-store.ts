@@ -21,7 +21,7 @@ import {
   type ArchiveFile,
   type ArchiveFileOptions,
 } from './archive-file.js';
-import { loadDockerArchive } from './docker-archive.js';
+import { loadDockerArchive, type LoadOptions } from './docker-archive.js';
 import { MemberTable } from './member-table.js';
 import { loadOciArchive } from './oci-archive.js';
 import { scanTar } from './scan-tar.js';
@@ -59,7 +59,7 @@ export async function openArchiveStore(
 /** Finds what a tar file of some format holds. */
 export type ArchiveLoader = (
   archive: { readonly file: ArchiveFile; readonly members: MemberTable },
-  call: CallOptions,
+  options: LoadOptions,
 ) => Promise<ArchiveContents>;
 
 /** A tar file as a store; `path` is absolute. */
@@ -80,7 +80,7 @@ export function archiveSource(
       try {
         return {
           identity: file.identity,
-          snapshot: makeSnapshot(file, await load(await scan(file, call), call)),
+          snapshot: makeSnapshot(file, await load(await scan(file, call), { ...options, ...call })),
         };
       } catch (error) {
         await file.close();

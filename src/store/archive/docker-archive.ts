@@ -17,6 +17,7 @@ import { mediaTypes } from '../../oci/media-type.js';
 import { maxManifestBytes, parseManifest } from '../../oci/parse-manifest.js';
 import { parseFullName, type ImageName } from '../image-name.js';
 import { ImageTable, isSameName, type ImageEntry } from '../layout/image-table.js';
+import { remembered } from '../remembered.js';
 import type { CallOptions } from '../store.js';
 import {
   blobSize,
@@ -31,6 +32,11 @@ import { sniffCompression } from './archive-file.js';
 import { layoutBlob, loadOciArchive } from './oci-archive.js';
 import type { TarMember } from './scan-tar.js';
 
+export interface LoadOptions extends CallOptions {
+  /** Where digests are remembered that cost a pass over a layer. */
+  readonly spoolDirectory?: string;
+}
+
 interface SavedImage {
   readonly config: string;
   readonly layers: readonly string[];
@@ -40,7 +46,7 @@ interface SavedImage {
 /** @throws ImgfsError `invalid-content` naming what is missing or contradictory; `unsupported` for docker < 1.10. */
 export async function loadDockerArchive(
   archive: ScannedArchive,
-  options: CallOptions = {},
+  options: LoadOptions = {},
 ): Promise<ArchiveContents> {
   const saved = await readManifestJson(archive);
   const layout = await layoutSide(archive);
@@ -194,7 +200,7 @@ async function synthesize(
   image: SavedImage,
   config: Buffer,
   blobs: Map<Digest, ArchiveBlob>,
-  options: CallOptions,
+  options: LoadOptions,
 ): Promise<Descriptor> {
   const { diffIds } = parseImageConfig(config);
   if (diffIds.length !== image.layers.length) {
@@ -242,7 +248,7 @@ async function layerBlob(
   archive: ScannedArchive,
   path: string,
   diffId: Digest,
-  options: CallOptions,
+  options: LoadOptions,
 ): Promise<{ readonly descriptor: Descriptor; readonly blob: TarMember }> {
   const member = archive.members.mustFind(path);
   const head = Buffer.alloc(Math.min(6, member.size));
@@ -254,6 +260,15 @@ async function layerBlob(
       ? diffId
       : isDigest(named)
         ? named
-        : await digestMember(archive, member, 'sha256', options);
+        : await rememberedDigest(archive, member, options);
   return { descriptor: { mediaType: layerTypes[compression], digest, size: member.size }, blob: member };
+}
+
+/** A pass over the member, or what an earlier one gave. */
+function rememberedDigest(archive: ScannedArchive, member: TarMember, options: LoadOptions): Promise<Digest> {
+  const { path, identity } = archive.file;
+  const key = `member ${path} ${identity} ${member.offset} ${member.size}`;
+  return remembered(options.spoolDirectory, key, isDigest, () =>
+    digestMember(archive, member, 'sha256', options),
+  );
 }

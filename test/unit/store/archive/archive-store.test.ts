@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile, truncate, unlink, writeFile } from 'node:fs/promises';
+import { readFile, readdir, truncate, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -147,6 +147,32 @@ describe('docker-archive', limits, () => {
     const [layer] = layers;
     assert.ok(layer);
     assert.equal(digestOf(await readBody(await store.fetch('', layer))), layer.digest);
+  });
+
+  it('remembers digests that cost a pass over a layer', async (t) => {
+    const image = await sampleImage();
+    const entries = savedEntries([{ image, tags: ['a:b'] }]).map((entry) => {
+      const layer = image.layers.find(({ diffId }) => entry.name === `${digestHex(diffId)}.tar`);
+      return layer === undefined ? entry : { ...entry, content: layer.bytes };
+    });
+    const spoolDirectory = await tempDir(t, 'spool');
+    const path = await write(t, await buildTar(entries));
+    const layerDigests = async (): Promise<readonly string[]> => {
+      const store = await openArchiveStore('docker-archive', path, { spoolDirectory });
+      t.after(() => store.close());
+      return (await manifestOf(store, 'b', 'a')).slice(1).map(({ digest }) => digest);
+    };
+    const digests = image.layers.map(({ descriptor }) => descriptor.digest);
+    assert.deepEqual(await layerDigests(), digests);
+    const facts = await readdir(join(spoolDirectory, 'facts'));
+    assert.equal(facts.length, 2);
+    for (const fact of facts) {
+      const file = join(spoolDirectory, 'facts', fact);
+      const kept = JSON.parse(await readFile(file, 'utf8'));
+      await writeFile(file, JSON.stringify({ ...kept, fact: `sha256:${'7'.repeat(64)}` }));
+    }
+    // What is remembered is what is believed: the bytes are verified when they are read.
+    assert.deepEqual(new Set(await layerDigests()), new Set([`sha256:${'7'.repeat(64)}`]));
   });
 
   it('keeps the manifests of an archive that is a layout too, and finds images only one side names', async (t) => {
