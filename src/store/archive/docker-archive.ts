@@ -30,7 +30,7 @@ import {
 } from './archive-contents.js';
 import { sniffCompression } from './archive-file.js';
 import { layoutBlob, loadOciArchive } from './oci-archive.js';
-import type { TarMember } from './scan-tar.js';
+import { headBytes, type TarMember } from './scan-tar.js';
 
 export interface LoadOptions extends CallOptions {
   /** Where digests are remembered that cost a pass over a layer. */
@@ -251,8 +251,7 @@ async function layerBlob(
   options: LoadOptions,
 ): Promise<{ readonly descriptor: Descriptor; readonly blob: TarMember }> {
   const member = archive.members.mustFind(path);
-  const head = Buffer.alloc(Math.min(6, member.size));
-  await readExactly(archive.file, head, member.offset, head.length);
+  const head = await headOf(archive, member);
   const compression = sniffCompression(head) ?? 'none';
   const named = member.name.replace(/^blobs\/([a-z0-9]+)\/([0-9a-f]+)$/, '$1:$2');
   const digest =
@@ -262,6 +261,14 @@ async function layerBlob(
         ? named
         : await rememberedDigest(archive, member, options);
   return { descriptor: { mediaType: layerTypes[compression], digest, size: member.size }, blob: member };
+}
+
+/** Mostly it came with the header. */
+async function headOf(archive: ScannedArchive, { head, offset, size }: TarMember): Promise<Buffer> {
+  if (head !== undefined) return head;
+  const bytes = Buffer.alloc(Math.min(headBytes, size));
+  await readExactly(archive.file, bytes, offset, bytes.length);
+  return bytes;
 }
 
 /** A pass over the member, or what an earlier one gave. */

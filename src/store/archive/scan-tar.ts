@@ -15,6 +15,9 @@ import {
   type TarHeader,
 } from './tar-header.js';
 
+/** Enough to tell a compression. */
+export const headBytes = 6;
+
 export interface TarMember {
   /** Without `./` in front and `/` at the end. */
   readonly name: string;
@@ -24,6 +27,8 @@ export interface TarMember {
   readonly size: number;
   /** Target of a link. */
   readonly linkname: string;
+  /** First bytes of the content, where they were read along with the header; at most {@link headBytes}. */
+  readonly head?: Buffer;
 }
 
 /** Reads at a position; short only at the end of the file. */
@@ -78,6 +83,13 @@ class ReadWindow {
     this.options = options;
   }
 
+  /** A copy of these bytes, if they were read already. */
+  seen(position: number, length: number): Buffer | undefined {
+    const from = position - this.start;
+    if (length === 0 || from < 0 || from + length > this.buffer.length) return undefined;
+    return Buffer.from(this.buffer.subarray(from, from + length));
+  }
+
   /** Exactly `length` bytes at `position`. @throws ImgfsError `invalid-content` at the end of the file. */
   async bytes(position: number, length: number): Promise<Buffer> {
     const { path, size } = this.options;
@@ -119,7 +131,9 @@ async function readMember(window: ReadWindow, at: number, options: ScanOptions):
     }
     const content = position + blockBytes;
     if (!'xgLK'.includes(header.flag)) {
-      return makeMember(header, { pax, longName, longLink }, content, where, options);
+      const found = makeMember(header, { pax, longName, longLink }, content, where, options);
+      const head = window.seen(content, Math.min(headBytes, found.member.size));
+      return head === undefined ? found : { ...found, member: { ...found.member, head } };
     }
     const bytes = await extension(window, header, content, where);
     if (header.flag === 'x') pax = parsePax(bytes, where);

@@ -32,8 +32,10 @@ export function parseTarHeader(block: Buffer, where: string): TarHeader | undefi
   };
 }
 
+const zeros = Buffer.alloc(blockBytes);
+
 export function isZeroBlock(block: Buffer): boolean {
-  return block.every((byte) => byte === 0);
+  return block.equals(zeros);
 }
 
 function text(block: Buffer, start: number, end: number): string {
@@ -59,8 +61,8 @@ function number(block: Buffer, start: number, end: number, where: string): numbe
 function checkSum(block: Buffer, where: string): void {
   let unsigned = 0;
   let signed = 0;
-  for (const [at, byte] of block.entries()) {
-    const value = at >= 148 && at < 156 ? 0x20 : byte;
+  for (let at = 0; at < blockBytes; at += 1) {
+    const value = at >= 148 && at < 156 ? 0x20 : (block[at] ?? 0);
     unsigned += value;
     signed += value > 127 ? value - 256 : value;
   }
