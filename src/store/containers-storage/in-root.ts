@@ -25,10 +25,10 @@ export class RootedFiles {
   }
 
   /**
-   * Open a regular file.
-   * @throws ImgfsError `stale` when it is not there, `denied`, `link-loop`, `invalid-content` for what is no file.
+   * Open a regular file of `size` bytes.
+   * @throws ImgfsError `stale` when it is not there or has another size, `denied`, `link-loop`, `invalid-content` for what is no file.
    */
-  async open(name: Name): Promise<FileHandle> {
+  async open(name: Name, size: number): Promise<FileHandle> {
     const parts = name.split('/').filter((part) => part !== '' && part !== '.') as Name[];
     const last = parts.pop();
     const text = `${this.root}/${name}`;
@@ -38,9 +38,15 @@ export class RootedFiles {
     try {
       const folder = await this.directory(parts);
       const handle = await open(nameToBytes(`${folder}/${last}` as Name), flags);
-      if ((await handle.stat()).isFile()) return handle;
+      const stats = await handle.stat();
+      if (stats.isFile() && stats.size === size) return handle;
       await handle.close();
-      throw new ImgfsError('invalid-content', `read layer: ${text} is not a file`, { path: text });
+      throw stats.isFile()
+        ? new ImgfsError('stale', `read layer: ${text} has ${stats.size} bytes, it had ${size}`, {
+            path: text,
+            hint: 'the layer was changed after it was unpacked: pull the image again',
+          })
+        : new ImgfsError('invalid-content', `read layer: ${text} is not a file`, { path: text });
     } catch (error) {
       throw fileError(error, 'read layer', text, {
         missing: 'stale',
