@@ -5,7 +5,7 @@
 import type { Name } from '../../oci/name.js';
 import type { CallOptions } from '../../store/store.js';
 import type { DecodeLimits } from '../pass/limits.js';
-import { blockSize, parseHeaderBlock, type HeaderBlock } from '../tar/header-block.js';
+import { blockSize, parseHeaderBlock, type HeaderBlock } from '../../store/tar/header-block.js';
 import { maxFooterBytes, parseEstargzFooter } from './estargz-footer.js';
 import { foreignError } from './foreign-error.js';
 import type { ForeignIndex } from './foreign-index.js';

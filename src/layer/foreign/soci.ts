@@ -7,7 +7,7 @@ import { EntryTable } from '../index/entry-table.js';
 import { encodeSpan, SpanTable } from '../index/span-table.js';
 import { checkLimits, type DecodeLimits } from '../pass/limits.js';
 import { Turns } from '../turns.js';
-import { clampNs } from '../tar/pax.js';
+import { clampNs } from '../../store/tar/pax.js';
 import type { EntryKind } from '../tar/tar-entry.js';
 import { FlatTable } from './flat-buffer.js';
 import { foreignError } from './foreign-error.js';

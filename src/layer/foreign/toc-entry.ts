@@ -6,7 +6,7 @@
  * zero and texts that are empty are left out.
  */
 import { nameFromText, type Name } from '../../oci/name.js';
-import { clampNs } from '../tar/pax.js';
+import { clampNs } from '../../store/tar/pax.js';
 import type { EntryKind } from '../tar/tar-entry.js';
 import { foreignError } from './foreign-error.js';
 import { parseTime } from './rfc3339.js';

@@ -1,7 +1,7 @@
 /** How a layer blob is packed, by its first bytes: media types are often wrong. */
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { LayerFormat } from '../native/layer-addon.js';
-import { isZeroBlock, parseHeaderBlock } from '../tar/header-block.js';
+import { isZeroBlock, parseHeaderBlock } from '../../store/tar/header-block.js';
 
 /** Bytes that are looked at: one tar block. */
 export const detectBytes = 512;

@@ -3,9 +3,9 @@
  * order in which Go's archive/tar lets them override each other.
  */
 import { nameFromBytes, type Name } from '../../oci/name.js';
-import type { HeaderBlock } from './header-block.js';
-import { parseDecimal, safeCount } from './number-field.js';
-import { clampNs, parsePaxTime, type PaxRecords } from './pax.js';
+import type { HeaderBlock } from '../../store/tar/header-block.js';
+import { parseDecimal, safeCount } from '../../store/tar/number-field.js';
+import { clampNs, parsePaxTime, type PaxRecords } from '../../store/tar/pax.js';
 import { isValidMap, readPaxSparse, type PaxSparse } from './sparse.js';
 import type { EntryKind, SparsePiece, TarEntry } from './tar-entry.js';
 

@@ -1,7 +1,7 @@
 /** Maps of sparse files: GNU's old format in header blocks, and formats 0.0, 0.1 and 1.0 through PAX. */
 import { nameFromBytes, type Name } from '../../oci/name.js';
-import { parseNumber, parseDecimal, safeCount } from './number-field.js';
-import { sparseMapKey, type PaxRecords } from './pax.js';
+import { parseNumber, parseDecimal, safeCount } from '../../store/tar/number-field.js';
+import { sparseMapKey, type PaxRecords } from '../../store/tar/pax.js';
 import type { SparsePiece } from './tar-entry.js';
 
 /** More pieces than this are refused: 2^20 pieces are 16 MiB of map for one file. */

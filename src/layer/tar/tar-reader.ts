@@ -8,9 +8,9 @@
  */
 import { nameFromBytes } from '../../oci/name.js';
 import { draftEntry, finishEntry, type Draft, type Preceding } from './entry-builder.js';
-import { blockSize, isZeroBlock, parseHeaderBlock, type HeaderBlock } from './header-block.js';
-import { parseNumber, safeCount } from './number-field.js';
-import { parsePax } from './pax.js';
+import { blockSize, isZeroBlock, parseHeaderBlock, type HeaderBlock } from '../../store/tar/header-block.js';
+import { parseNumber, safeCount } from '../../store/tar/number-field.js';
+import { parsePax } from '../../store/tar/pax.js';
 import { maxSparsePieces, readOldPieces, SparseMapReader } from './sparse.js';
 import { tarError } from './tar-error.js';
 import type { SparsePiece, TarEntry } from './tar-entry.js';

@@ -9,7 +9,7 @@ import type { CallOptions } from '../store.js';
 import {
   blockBytes,
   isZeroBlock,
-  parsePax,
+  paxFields,
   parseTarHeader,
   type PaxFields,
   type TarHeader,
@@ -136,8 +136,8 @@ async function readMember(window: ReadWindow, at: number, options: ScanOptions):
       return head === undefined ? found : { ...found, member: { ...found.member, head } };
     }
     const bytes = await extension(window, header, content, where);
-    if (header.flag === 'x') pax = parsePax(bytes, where);
-    else if (header.flag === 'g') refuseGlobal(parsePax(bytes, where), where);
+    if (header.flag === 'x') pax = paxFields(bytes, where);
+    else if (header.flag === 'g') refuseGlobal(paxFields(bytes, where), where);
     else if (header.flag === 'L') longName = untilNul(bytes);
     else longLink = untilNul(bytes);
     position = content + padded(header.size);
