@@ -9,6 +9,7 @@ import type { Section } from './section.js';
 const sections: Readonly<Record<string, () => Promise<Section>>> = {
   browse: async () => (await import('./browse.js')).browse,
   fuse: async () => (await import('./fuse.js')).fuse,
+  push: async () => (await import('./push.js')).push,
   inside: async () => (await import('./inside.js')).inside,
   stores: async () => (await import('./stores.js')).stores,
 };

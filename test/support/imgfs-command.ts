@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run, type RunOptions, type RunResult } from './child.js';
 
-const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+/** The program. */
+export const imgfsMain = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 
 export interface ImgfsCommand {
   /** Home directory: logins and caches of this command live there. */
@@ -35,6 +36,9 @@ export function imgfsIn(directory: string): ImgfsCommand {
     NO_COLOR: '1',
   };
   const command = (parameters: readonly string[], options: RunOptions = {}): Promise<RunResult> =>
-    run(process.execPath, [main, ...parameters], { ...options, env: { ...environment, ...options.env } });
+    run(process.execPath, [imgfsMain, ...parameters], {
+      ...options,
+      env: { ...environment, ...options.env },
+    });
   return Object.assign(command, { home, environment });
 }

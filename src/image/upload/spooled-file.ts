@@ -63,17 +63,31 @@ export class SpooledFile {
   /** Take all of `data`. @throws ImgfsError `cache-full` when the disk is. */
   write(data: Uint8Array, position: number): Promise<void> {
     return this.#inTurn('write upload', async () => {
-      for (let done = 0; done < data.length;) {
-        const { bytesWritten } = await this.#handle.write(data, done, data.length - done, position + done);
-        done += bytesWritten;
+      const writing = this.#writeAll(data, position);
+      writing.catch(() => undefined);
+      const isNext = !this.#disordered && position === this.#front;
+      // Hashed while the disk is busy: one after the other, 1 MiB took 3.5 ms instead of 2.7.
+      if (isNext)
+        for (let at = 0; at < data.length; at += sliceBytes)
+          this.#digester?.update(data.subarray(at, at + sliceBytes));
+      try {
+        await writing;
+      } catch (error) {
+        // What was hashed is not what is there.
+        this.#disorder();
+        throw error;
       }
       this.#size = Math.max(this.#size, position + data.length);
-      if (this.#disordered || data.length === 0) return;
-      if (position !== this.#front) return this.#disorder();
-      for (let at = 0; at < data.length; at += sliceBytes)
-        this.#digester?.update(data.subarray(at, at + sliceBytes));
-      this.#front += data.length;
+      if (isNext) this.#front += data.length;
+      else if (data.length > 0 && !this.#disordered) this.#disorder();
     });
+  }
+
+  async #writeAll(data: Uint8Array, position: number): Promise<void> {
+    for (let done = 0; done < data.length;) {
+      const { bytesWritten } = await this.#handle.write(data, done, data.length - done, position + done);
+      done += bytesWritten;
+    }
   }
 
   truncate(size: number): Promise<void> {

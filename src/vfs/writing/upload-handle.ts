@@ -69,6 +69,8 @@ export class UploadHandle implements WritableFile {
       this.#isHeld = true;
     }
     this.#entry.assertUnfinished();
+    // O_TRUNC is not yet content; a length is: `cp` of a file that is one hole writes nothing else.
+    if (size > 0) this.#touched = true;
     await this.#entry.writer.truncate(size);
   }
 
