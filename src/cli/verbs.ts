@@ -32,6 +32,7 @@ export const verbs: readonly Verb[] = [
   { name: 'store', summary: 'show what a store can do, or whether it answers', group: 'looking', load: async () => (await import('./commands/store.js')).storeCommand },
   { name: 'cp', summary: 'copy an image from any store to any store', group: 'moving', load: async () => (await import('./commands/cp.js')).cpCommand },
   { name: 'push', summary: 'push an image, beside the platforms that are there', group: 'moving', load: async () => (await import('./commands/push.js')).pushCommand },
+  { name: 'load', summary: 'put an image of an archive into a store, whatever the format', group: 'moving', load: async () => (await import('./commands/load.js')).loadCommand },
   { name: 'export', summary: 'write an image as one archive: OCI, docker or its root file system', group: 'moving', load: async () => (await import('./commands/export.js')).exportCommand },
   { name: 'pull', summary: 'fetch an image whole and keep it', group: 'moving', load: async () => (await import('./commands/pull.js')).pullCommand },
   { name: 'tag', summary: 'give an image one more tag', group: 'moving', load: async () => (await import('./commands/tag.js')).tagCommand },

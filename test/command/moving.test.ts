@@ -76,6 +76,41 @@ describe(
       assert.equal(digest, index.manifests[1]?.descriptor.digest);
     });
 
+    test('load takes what skopeo writes for docker and for OCI', async () => {
+      for (const format of ['docker-archive', 'oci-archive']) {
+        const path = join(directory, `${format}.tar`);
+        const written = await run('skopeo', [
+          'copy',
+          '-q',
+          layout('v1'),
+          `${format}:${path}:example.org/app:v1`,
+        ]);
+        assert.equal(written.code, 0, written.stderr);
+        const digest = await ok('load', path, `${docker.host}/loaded:${format}`);
+        assert.equal(await ok('resolve', `${docker.host}/loaded:${format}`), digest);
+        if (format === 'oci-archive') assert.equal(digest, image.descriptor.digest);
+      }
+      const bad = await imgfs(['load', join(directory, 'layout', 'index.json'), `${docker.host}/loaded:bad`]);
+      assert.notEqual(bad.code, 0);
+      assert.match(bad.stderr, /neither an OCI nor a docker archive/);
+    });
+
+    test('cp --all-tags copies every tag of a repository', async () => {
+      await ok('cp', layout('v1'), `${docker.host}/many:a`, '--tag', 'b');
+      await ok('cp', layout('multi'), `${docker.host}/many:c`);
+      await ok('cp', '--all-tags', `${docker.host}/many`, `${other.host}/many`);
+      assert.deepEqual(
+        new Map(other.content.repositories.get('many')?.tags),
+        new Map([
+          ['a', image.descriptor.digest],
+          ['b', image.descriptor.digest],
+          ['c', index.descriptor.digest],
+        ]),
+      );
+      const tagged = await imgfs(['cp', '--all-tags', `${docker.host}/many:a`, `${other.host}/many`]);
+      assert.match(tagged.stderr, /names one image/);
+    });
+
     test('cp between two registries and back into a layout that is not there yet', async () => {
       await ok('push', `${docker.host}/group/app:v1`, `${other.host}/copy/app:v1`);
       const target = `oci:${join(directory, 'new')}:v1`;

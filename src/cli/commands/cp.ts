@@ -23,6 +23,10 @@ function isStandardOutput(path: string): boolean {
 
 /** Copy one image; archives are written as a whole. */
 export async function runCopy(args: Arguments, context: CommandContext): Promise<void> {
+  if (args['all-tags'] === true) {
+    const { copyAllTags } = await import('../copy-all-tags.js');
+    return copyAllTags(args, context);
+  }
   const { out, signal } = context;
   const [from, to] = [String(args['source']), String(args['destination'])];
   const settings = settingsFrom(args);
@@ -95,6 +99,7 @@ export const copyOptions: Command['options'] = (yargs) =>
     .positional('source', { type: 'string', demandOption: true, describe: 'image' })
     .positional('destination', { type: 'string', demandOption: true, describe: 'where to, with its tag' })
     .option('all', { type: 'boolean', default: true, describe: 'every platform of an index (the default; --platform chooses one)' })
+    .option('all-tags', { type: 'boolean', default: false, describe: 'every tag of the source repository, under its name' })
     .option('referrers', { type: 'boolean', default: false, describe: 'signatures, SBOMs and other artifacts come along' })
     .option('tag', { type: 'string', array: true, requiresArg: true, describe: 'one more tag at the destination, may be repeated' })
     .option('parallel', { type: 'number', default: 3, describe: 'blobs sent at the same time' }); // prettier-ignore
@@ -107,6 +112,7 @@ export const cpCommand: Command = {
       'all platforms, blobs that are there are skipped',
     ],
     ['imgfs cp --platform linux/arm64 alpine oci:./layout:alpine', 'one platform into an OCI layout'],
+    ['imgfs cp --all-tags ghcr.io/me/app registry.local:5000/app', 'a whole repository'],
     ['imgfs cp oci-archive:image.tar ghcr.io/me/app:v1', 'push an archive'],
     ['imgfs cp alpine:3.20 docker-archive:a.tar:alpine:3.20', 'save for docker load and podman load'],
     ['imgfs cp ghcr.io/me/app:v1 docker-daemon:me/app:v1', 'into dockerd, as docker load does'],

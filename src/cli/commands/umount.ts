@@ -5,11 +5,15 @@ import { ImgfsError } from '../../errors/imgfs-error.js';
 import { findMount, imgfsMountType } from '../../fuse/mount-table.js';
 import { unmountPath } from '../../fuse/unmount.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
-import { parseDuration } from '../output.js';
+import { UploadSpool } from '../../image/upload/spool.js';
+import { formatBytes, parseDuration } from '../output.js';
 import { isAlive, readRecords, removeRecord, type DaemonRecord } from '../mount/state-directory.js';
 
 /** How often a daemon that is ending is looked at: it needs milliseconds, and people notice a tenth of a second. */
 const pollMs = 50;
+
+/** How often uploads that are waited for are told of. */
+const tellMs = 1_000;
 
 /** The mount point as the mount table spells it; a dead mount cannot be resolved and is taken as written. */
 async function mountPointOf(path: string): Promise<string> {
@@ -17,9 +21,33 @@ async function mountPointOf(path: string): Promise<string> {
   return realpath(absolute).catch(() => absolute);
 }
 
-async function waitForEnd(record: DaemonRecord, waitMs: number, signal: AbortSignal): Promise<boolean> {
-  const until = Date.now() + waitMs;
+/** What the daemon is still sending, as text; undefined when that is nothing. */
+async function underWay(record: DaemonRecord): Promise<string | undefined> {
+  const spooled = await new UploadSpool(record.cacheDirectory).list().catch(() => []);
+  const sending = spooled.filter(({ state, owned }) => owned && state.phase === 'committing');
+  if (sending.length === 0) return undefined;
+  const bytes = sending.reduce((sum, { size }) => sum + size, 0);
+  return `${sending.length} upload${sending.length === 1 ? '' : 's'} of ${formatBytes(bytes)}`;
+}
+
+/** True when it has ended. `waitMs` begins anew while uploads are finished, unless they are not waited for. */
+async function waitForEnd(
+  record: DaemonRecord,
+  waitMs: number,
+  { signal, out }: CommandContext,
+  forUploads: boolean,
+): Promise<boolean> {
+  let until = Date.now() + waitMs;
+  let toldAt = Date.now();
   while (await isAlive(record)) {
+    if (forUploads && Date.now() - toldAt > tellMs) {
+      toldAt = Date.now();
+      const left = await underWay(record);
+      if (left !== undefined) {
+        until = Date.now() + waitMs;
+        out.note(`waiting for ${left}`);
+      }
+    }
     if (Date.now() > until || signal.aborted) return false;
     await new Promise((wake) => {
       setTimeout(wake, pollMs);
@@ -41,8 +69,10 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
   await unmountPath(mountPoint, { lazy: args['force'] === true });
   if (record !== undefined) {
     const waitMs = parseDuration(String(args['wait'])) ?? 0;
-    if (!(await waitForEnd(record, waitMs, context.signal))) {
-      context.out.note(`unmounted; the daemon (pid ${record.pid}) is still finishing`);
+    if (!(await waitForEnd(record, waitMs, context, args['force'] !== true))) {
+      const left = await underWay(record);
+      const what = left === undefined ? '' : `: ${left}, which the spool keeps (imgfs upload ls)`;
+      context.out.note(`unmounted; the daemon (pid ${record.pid}) is still finishing${what}`);
       return;
     }
     await removeRecord(mountPoint);
@@ -60,8 +90,12 @@ export const umountCommand: Command = {
       .option('force', {
         type: 'boolean',
         default: false,
-        describe: 'detach at once, also when files are open',
+        describe: 'detach at once, also when files are open; uploads stay in the spool',
       })
-      .option('wait', { type: 'string', default: '30s', describe: 'how long to wait for the daemon to end' }),
+      .option('wait', {
+        type: 'string',
+        default: '30s',
+        describe: 'how long to wait for the daemon to end, after its last upload',
+      }),
   run,
 };

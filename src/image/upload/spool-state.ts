@@ -39,6 +39,8 @@ export interface SpoolState {
   readonly digest?: Digest;
   /** Why the store did not take it, as text. */
   readonly error?: string;
+  /** The content is an archive of images, one of which becomes this tag. */
+  readonly archive?: { readonly tag: string };
   /** Content arrives in parts and is whole when its digest is told. */
   readonly session?: true;
   /** The content is a manifest that waits for what it names; otherwise it is a blob. */
@@ -76,6 +78,8 @@ export function parseSpoolState(text: string, id: string): SpoolState {
     return refuse('its state is damaged');
   if (typeof name !== 'string' || typeof startedAt !== 'number' || !phases.has(String(phase)))
     return refuse('its state is damaged');
+  const archive = parsed.archive === undefined ? undefined : archiveTag(parsed.archive);
+  if (parsed.archive !== undefined && archive === undefined) return refuse('its state is damaged');
   return {
     id,
     storeId,
@@ -89,7 +93,13 @@ export function parseSpoolState(text: string, id: string): SpoolState {
     ...(typeof error === 'string' ? { error } : {}),
     ...(parsed.session === true ? { session: true as const } : {}),
     ...(manifest === undefined ? {} : { manifest }),
+    ...(archive === undefined ? {} : { archive: { tag: archive } }),
   };
+}
+
+function archiveTag(value: unknown): string | undefined {
+  const tag = (value as { readonly tag?: unknown } | null)?.tag;
+  return typeof tag === 'string' && isTag(tag) ? tag : undefined;
 }
 
 function parseAddress(value: unknown): ManifestAddress | undefined {

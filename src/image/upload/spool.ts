@@ -50,7 +50,10 @@ export class UploadSpool {
 
   /** @throws ImgfsError `cache-full`, `denied`, `read-only-store`: what the disk says. */
   async create(
-    facts: Pick<SpoolState, 'storeId' | 'repository' | 'name' | 'expected' | 'manifest' | 'session'>,
+    facts: Pick<
+      SpoolState,
+      'storeId' | 'repository' | 'name' | 'expected' | 'manifest' | 'session' | 'archive'
+    >,
   ): Promise<OwnedUpload> {
     const id = randomUUID();
     const folder = join(this.directory, id);

@@ -1,4 +1,5 @@
 /** All uploads of one process, and what others left behind in the spool. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import type { Digest } from '../../oci/digest.js';
 import { maxManifestBytes } from '../../oci/parse-manifest.js';
@@ -13,6 +14,9 @@ const log = createLogger('upload');
 
 /** Pauses before a failed upload is tried again, in milliseconds; the last one repeats. */
 const retryAfterMs = [10_000, 30_000, 120_000, 300_000];
+
+/** How often the commits that a closing process waits for are looked at. */
+const drainPollMs = 200;
 
 /** Codes after which trying again may help. */
 const passingCodes: ReadonlySet<string> = new Set([
@@ -147,9 +151,11 @@ export class Uploads {
     const pusher = assertPusher(store);
     const upload = await this.spool.adopt(id);
     if (upload === undefined) return undefined;
-    if (upload.state.manifest !== undefined) {
+    if (upload.state.manifest !== undefined || upload.state.archive !== undefined) {
       await upload.release();
-      throw new ImgfsError('internal', `upload ${id} is a manifest`);
+      throw new ImgfsError('invalid', `upload ${id} is no blob`, {
+        hint: 'the next mount on this cache finishes it',
+      });
     }
     if (upload.state.storeId === store.id) {
       const seenIn = (digest: Digest): readonly string[] => this.#seenIn(store, digest);
@@ -198,12 +204,15 @@ export class Uploads {
 
   /**
    * Finish what earlier processes could not: whole uploads of stores that `open` gives. Those whose content is not
-   * whole stay. Kept manifests go to `onManifest`. Resolves to how many were finished; failures are logged, and
+   * whole stay. Kept manifests and archives go to `others`. Resolves to how many were finished; failures are logged, and
    * tried again later.
    */
   async recover(
     open: (storeId: string) => Promise<ImageStore | undefined>,
-    onManifest?: (kept: KeptManifest, store: ImageStore) => Promise<void>,
+    others?: {
+      readonly manifest: (kept: KeptManifest, store: ImageStore) => Promise<void>;
+      readonly archive: (upload: OwnedUpload, store: ImageStore) => Promise<void>;
+    },
   ): Promise<number> {
     let finished = 0;
     const listed = await this.spool.list();
@@ -216,9 +225,13 @@ export class Uploads {
       if (owned || this.#closed || this.#active.has(state.id)) continue;
       try {
         if (state.manifest !== undefined) {
-          const store = onManifest === undefined ? undefined : await open(state.storeId);
+          const store = others === undefined ? undefined : await open(state.storeId);
           const kept = store === undefined ? undefined : await this.adoptManifest(state.id);
-          if (kept !== undefined && store !== undefined) await onManifest?.(kept, store);
+          if (kept !== undefined && store !== undefined) await others?.manifest(kept, store);
+        } else if (state.archive !== undefined) {
+          const store = others === undefined ? undefined : await open(state.storeId);
+          const upload = store === undefined ? undefined : await this.spool.adopt(state.id);
+          if (upload !== undefined && store !== undefined) await others?.archive(upload, store);
         } else if (await this.#recoverOne(state, open)) finished += 1;
       } catch (error) {
         log.warn('an upload from before could not be finished', { id: state.id, error: String(error) });
@@ -244,18 +257,22 @@ export class Uploads {
     }
   }
 
-  /** Wait for commits under way; the rest stays in the spool. */
+  /** Wait for commits under way, `waitMs` after the last byte that was sent; the rest stays in the spool. */
   async drain(waitMs: number): Promise<void> {
     this.#closed = true;
     for (const timer of this.#retries.values()) clearTimeout(timer);
     this.#retries.clear();
     const closing = Promise.allSettled(this.active().map((writer) => writer.close()));
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, waitMs);
-    });
-    await Promise.race([closing, late]);
-    clearTimeout(timer);
+    // As long as bytes arrive, the end is in sight.
+    const ended = new AbortController();
+    void closing.then(() => ended.abort());
+    const sent = (): number => this.active().reduce((sum, writer) => sum + writer.sentBytes, 0);
+    let [before, until] = [sent(), Date.now() + waitMs];
+    while (!ended.signal.aborted && Date.now() < until) {
+      await Promise.race([closing, sleep(Math.min(drainPollMs, waitMs), undefined, { ref: false })]);
+      const now = sent();
+      if (now > before) [before, until] = [now, Date.now() + waitMs];
+    }
     this.#active.clear();
   }
 

@@ -17,6 +17,8 @@ import type { UploadEntry } from '../writing/upload-entry.js';
 import { placeKey } from '../writing/place-key.js';
 import type { Writing } from '../writing/writing.js';
 import { directoryStat, found, listed, missing, toNs } from './answers.js';
+import { assertPusher } from '../../image/upload/uploads.js';
+import { ArchiveFile, ArchiveUpload, archiveName } from '../writing/archive-upload.js';
 import { PendingDocument } from './pending-document.js';
 import { UploadFile } from './upload-file.js';
 
@@ -47,12 +49,16 @@ export class PendingDirectory implements ChangeableDirectory {
       this.#writing.pending.get(this.image.key) === this.image ? undefined : this.#asRepository();
     if (repository !== undefined && this.image.documentNames().length === 0)
       return repository.lookup(name, options);
+    const { archive } = this.image;
+    // Nothing more is to come than what the archive had.
+    if (archive?.isLoaded === true) return this.#inImage(name, options);
     if (documentNames.has(text)) {
       return this.image.has(text as DocumentName)
         ? found(new PendingDocument(this.#context, this.image, text as DocumentName), 0)
         : missing(0);
     }
     if (text === 'layers') return this.image.hasLayers ? found(this.#layers(), 0) : missing(0);
+    if (text === archiveName) return archive === undefined ? missing(0) : found(new ArchiveFile(archive), 0);
     if (this.image.isDone && text !== 'config.json') return this.#inImage(name, options);
     const upload = this.#upload(text);
     if (upload !== undefined) return found(upload, 0);
@@ -80,6 +86,9 @@ export class PendingDirectory implements ChangeableDirectory {
     const children: ListedChild[] = this.image
       .documentNames()
       .flatMap((name) => listed(name, found(new PendingDocument(this.#context, this.image, name), 0)));
+    const { archive } = this.image;
+    if (archive?.isLoaded === false)
+      children.push(...listed(archiveName, found(new ArchiveFile(archive), 0)));
     const config = this.#upload('config.json');
     if (config !== undefined) children.push(...listed('config.json', found(config, 0)));
     if (this.image.hasLayers) children.push(...listed('layers', found(this.#layers(), 0)));
@@ -100,14 +109,37 @@ export class PendingDirectory implements ChangeableDirectory {
       const node = new PendingDocument(this.#context, this.image, text as DocumentName);
       return { node, file: node.openForWriting(0, caller) };
     }
+    if (text === archiveName) return this.#createArchive(caller);
     if (text === 'config.json') return startUpload(this.#context, this.#writing, this.image, text, caller);
     throw new ImgfsError(
       'forbidden',
-      `create ${text}: an image directory takes manifest.json, index.json, config.json and layers/`,
+      `create ${text}: an image directory takes manifest.json, index.json, config.json and layers/, or image.tar`,
       {
         hint: 'blobs go to @uploads/ of the repository',
       },
     );
+  }
+
+  /** An archive, to be loaded when it is closed. */
+  async #createArchive(caller: Caller): Promise<Created> {
+    const { image } = this;
+    const { store, repository, tag } = image.place;
+    if (tag === undefined)
+      throw new ImgfsError('forbidden', `create ${archiveName}: an archive is loaded under a tag`);
+    await image.archive?.drop();
+    const upload = await this.#writing.uploads.spool.create({
+      storeId: assertPusher(store).id,
+      repository,
+      name: `${tag}:${archiveName}`,
+      archive: { tag },
+    });
+    const archive = new ArchiveUpload(this.#writing, { store, repository, tag }, upload, () => {
+      image.touch();
+      image.isDone = true;
+    });
+    image.archive = archive;
+    const node = new ArchiveFile(archive);
+    return { node, file: node.openForWriting(0, caller) };
   }
 
   async mkdir(name: Name, caller: Caller): Promise<DirectoryNode> {
@@ -135,6 +167,11 @@ export class PendingDirectory implements ChangeableDirectory {
     const text = nameToText(name);
     if (documentNames.has(text) && !this.image.isDone) {
       await this.image.drop(text as DocumentName);
+      return;
+    }
+    if (text === archiveName && this.image.archive !== undefined) {
+      await this.image.archive.drop();
+      this.image.archive = undefined;
       return;
     }
     const entry = this.#writing.table.begunIn(this.image.key).get(text);
@@ -294,6 +331,7 @@ export async function removePending(writing: Writing, key: string): Promise<bool
   if (image === undefined) return false;
   writing.pending.delete(key);
   for (const name of image.documentNames()) await image.drop(name);
+  await image.archive?.drop();
   for (const [name, entry] of writing.table.begunIn(key)) {
     await entry.cancel();
     writing.table.forget(key, name);

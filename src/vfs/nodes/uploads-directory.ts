@@ -16,7 +16,7 @@ import type { UploadEntry } from '../writing/upload-entry.js';
 import { BlobFile } from './blob-file.js';
 import { SessionDirectory } from './session-directory.js';
 import { UploadFile } from './upload-file.js';
-import { WaitingManifest } from './waiting-manifest.js';
+import { WaitingFile } from './waiting-file.js';
 
 /** Name of the directory in a repository. */
 export const uploadsName = '@uploads';
@@ -47,9 +47,7 @@ export class UploadsDirectory implements ChangeableDirectory {
     const entry = this.#entries(store).get(text);
     if (entry !== undefined) return found(this.#node(store, text, entry), 0);
     const waiting = this.#waiting(store, text);
-    return waiting === undefined
-      ? missing(0)
-      : found(new WaitingManifest(waiting.image, waiting.name, waiting.startedAt), 0);
+    return waiting === undefined ? missing(0) : found(new WaitingFile(waiting), 0);
   }
 
   async list(): Promise<Listing> {
@@ -61,9 +59,7 @@ export class UploadsDirectory implements ChangeableDirectory {
     const waiting = this.#writing
       .waitingIn(store, this.#repository)
       .filter(({ shownAs }) => !entries.has(shownAs))
-      .flatMap(({ shownAs, image, name, startedAt }) =>
-        listed(shownAs, found(new WaitingManifest(image, name, startedAt), 0)),
-      );
+      .flatMap((item) => listed(item.shownAs, found(new WaitingFile(item), 0)));
     return { children: [...uploads, ...waiting], immutable: false };
   }
 
@@ -134,7 +130,7 @@ export class UploadsDirectory implements ChangeableDirectory {
     if (entry !== undefined) return this.#forget(store, text, entry);
     const waiting = this.#waiting(store, text);
     if (waiting === undefined) throw new ImgfsError('not-found', `upload ${text}: there is none`);
-    await waiting.image.drop(waiting.name);
+    await waiting.drop();
   }
 
   /** Take a blob of another repository of the store over, without moving a byte. */

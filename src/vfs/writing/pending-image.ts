@@ -3,7 +3,7 @@
  * order, as `cp -r` does. The manifest is put when the repository has everything that it names; until then there is
  * no tag.
  */
-import { ImgfsError, describeError, isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError, describeError, toImgfsError } from '../../errors/imgfs-error.js';
 import { checkManifest, lacking, missingContent } from '../../image/push-manifest.js';
 import { assertPusher, isPassing, type KeptManifest } from '../../image/upload/uploads.js';
 import { digestAlgorithm, digestOf, type Digest } from '../../oci/digest.js';
@@ -12,7 +12,9 @@ import type { CallOptions, ImageStore } from '../../store/store.js';
 import type { Caller } from '../file-system.js';
 import { isSameProcess, processOf } from './thread-group.js';
 import { placeKey } from './place-key.js';
-import type { Writing } from './writing.js';
+import { copyAt } from '../nodes/bytes-file.js';
+import type { ArchiveUpload } from './archive-upload.js';
+import type { KeptItem, Writing } from './writing.js';
 
 export type DocumentName = 'manifest.json' | 'index.json';
 
@@ -38,13 +40,6 @@ interface Document {
   kept?: KeptManifest;
 }
 
-/** A document that waits in the spool, as `@uploads/` shows it. */
-export interface WaitingDocument {
-  readonly name: DocumentName;
-  readonly shownAs: string;
-  readonly startedAt: number;
-}
-
 export class PendingImage {
   readonly place: PendingPlace;
   readonly key: string;
@@ -53,6 +48,8 @@ export class PendingImage {
   /** Thread that made the directory; 0: nobody who is still there. */
   readonly maker: number;
   readonly #makerProcess: Promise<number> | undefined;
+  /** `image.tar`, which is made into the tag when it is closed. */
+  archive: ArchiveUpload | undefined;
   /** The tag is made: only its maker, who may be copying still, sees the directory instead of the image. */
   isDone = false;
   /** When something was last done in it, in milliseconds since the epoch. */
@@ -101,10 +98,19 @@ export class PendingImage {
   }
 
   /** Documents in the spool. */
-  waiting(): readonly WaitingDocument[] {
-    return [...this.#documents].flatMap(([name, { kept }]) =>
-      kept === undefined ? [] : [{ name, shownAs: kept.state.name, startedAt: kept.state.startedAt }],
-    );
+  waiting(): readonly KeptItem[] {
+    return [...this.#documents].flatMap(([name, document]) => {
+      const { kept, bytes } = document;
+      if (kept === undefined) return [];
+      return {
+        shownAs: kept.state.name,
+        startedAt: kept.state.startedAt,
+        size: () => bytes.length,
+        read: (buffer: Uint8Array, position: number) => copyAt(bytes, buffer, position),
+        waitsFor: () => document.waitsFor,
+        drop: () => this.drop(name),
+      };
+    });
   }
 
   /** Something has come into the repository. @throws ImgfsError when a document is whole by it and cannot be put. */
@@ -269,20 +275,6 @@ export class PendingImage {
     else this.#writing.waiting.delete(this);
   }
 
-  /** Another tag of that name may have been made since the directory was. */
-  async #assertTagFree(manifest: Uint8Array, options: CallOptions): Promise<void> {
-    const { store, repository, tag } = this.place;
-    if (tag === undefined || this.#writing.rules.allowOverwrite) return;
-    try {
-      const { descriptor } = await store.resolve({ repository, tag }, options);
-      if (digestOf(manifest, digestAlgorithm(descriptor.digest)) === descriptor.digest) return;
-    } catch (error) {
-      if (isImgfsError(error, 'not-found')) return;
-      throw error;
-    }
-    this.#writing.assertOverwrite(`the tag ${tag}`);
-  }
-
   async #tryPut(
     name: DocumentName,
     document: Document,
@@ -302,7 +294,9 @@ export class PendingImage {
       return;
     }
     const isChild = name === 'manifest.json' && this.#documents.has('index.json');
-    if (!isChild) await this.#assertTagFree(document.bytes, signal);
+    const isSame = (there: Digest): boolean => digestOf(document.bytes, digestAlgorithm(there)) === there;
+    if (!isChild && tag !== undefined)
+      await this.#writing.assertTagFree(store, repository, tag, isSame, signal);
     const put = await this.#writing.putManifest(store, repository, document.bytes, {
       ...signal,
       ...(isChild ? { child: true } : tag === undefined ? {} : { tag }),

@@ -1,6 +1,6 @@
 /** Everything that changes stores on behalf of one mount: what is allowed, what is under way, what to tell afterwards. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError, isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import { assertTagsDeletable, deleteTag } from '../../image/delete-tag.js';
 import type { Image } from '../../image/image.js';
 import { copyImage } from '../../image/copy/copy-image.js';
@@ -11,7 +11,10 @@ import type { Digest } from '../../oci/digest.js';
 import { isDeleter, type CallOptions, type ImageStore } from '../../store/store.js';
 import type { TreeContext } from '../tree-context.js';
 import { createLogger } from '../../observe/log.js';
-import { PendingImage, type DocumentName, type WaitingDocument } from './pending-image.js';
+import type { OwnedUpload } from '../../image/upload/spool.js';
+import type { MaybePromise } from '../node.js';
+import { ArchiveUpload } from './archive-upload.js';
+import { PendingImage, type DocumentName } from './pending-image.js';
 import { placeKey } from './place-key.js';
 import { UploadTable } from './upload-table.js';
 
@@ -38,6 +41,19 @@ const noImages: ReadonlySet<PendingImage> = new Set();
 
 const optionsOf = ({ signal }: CallOptions): CallOptions => (signal === undefined ? {} : { signal });
 
+/** Something in the spool that is no blob, as `@uploads/` shows it. */
+export interface KeptItem {
+  readonly shownAs: string;
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number;
+  size(): number;
+  read(buffer: Uint8Array, position: number): MaybePromise<number>;
+  /** Why it is not in the store, as text. */
+  waitsFor(): string | undefined;
+  /** Give it up. */
+  drop(): Promise<void>;
+}
+
 export class Writing {
   readonly rules: WritingRules;
   readonly uploads: Uploads;
@@ -47,7 +63,9 @@ export class Writing {
   /** Those with a manifest in the spool. */
   readonly waiting = new Set<PendingImage>();
   readonly #context: TreeContext;
-  readonly #timers = new Map<PendingImage, NodeJS.Timeout>();
+  readonly #timers = new Map<object, NodeJS.Timeout>();
+  /** Archives in the spool. */
+  readonly archives = new Set<ArchiveUpload>();
   #closed = false;
   #recovering: Promise<void> = Promise.resolve();
 
@@ -140,19 +158,53 @@ export class Writing {
     this.#timers.set(image, timer);
   }
 
+  /** Try again what failed for a reason that passes; `what` once at a time. */
+  later(what: object, work: () => Promise<void>, attempt = 0): void {
+    if (this.#closed || this.#timers.has(what)) return;
+    const timer = setTimeout(() => {
+      this.#timers.delete(what);
+      if (this.#closed) return;
+      work().catch((error: unknown) => log.info('it failed again', { error: String(error) }));
+    }, this.uploads.retryPauseMs(attempt));
+    timer.unref();
+    this.#timers.set(what, timer);
+  }
+
+  /**
+   * Another tag of that name may have been made since its directory was.
+   * @throws ImgfsError `forbidden` without --allow-overwrite.
+   */
+  async assertTagFree(
+    store: ImageStore,
+    repository: string,
+    tag: string,
+    isSame: (there: Digest) => boolean,
+    options: CallOptions,
+  ): Promise<void> {
+    if (this.rules.allowOverwrite) return;
+    try {
+      const { descriptor } = await store.resolve({ repository, tag }, optionsOf(options));
+      if (isSame(descriptor.digest)) return;
+    } catch (error) {
+      if (isImgfsError(error, 'not-found')) return;
+      throw error;
+    }
+    this.assertOverwrite(`the tag ${tag}`);
+  }
+
   /** A newer document takes the place of one that waits under the same name. */
   async forgetWaiting(by: PendingImage, name: DocumentName): Promise<void> {
     for (const image of this.waiting) if (image !== by && image.key === by.key) await image.drop(name);
   }
 
-  /** Documents of a repository that wait in the spool. */
-  waitingIn(
-    store: ImageStore,
-    repository: string,
-  ): readonly (WaitingDocument & { readonly image: PendingImage })[] {
-    return [...this.waiting]
-      .filter(({ place }) => place.store.id === store.id && place.repository === repository)
-      .flatMap((image) => image.waiting().map((document) => ({ ...document, image })));
+  /** What waits in the spool for a repository, besides uploads of blobs. */
+  waitingIn(store: ImageStore, repository: string): readonly KeptItem[] {
+    const isHere = ({ place }: { place: { store: ImageStore; repository: string } }): boolean =>
+      place.store.id === store.id && place.repository === repository;
+    return [
+      ...[...this.waiting].filter(isHere).flatMap((image) => image.waiting()),
+      ...[...this.archives].filter((archive) => isHere(archive) && !archive.isLoaded),
+    ];
   }
 
   /** An image of this store gets one more name. @throws ImgfsError `cross-device` between stores. */
@@ -258,7 +310,10 @@ export class Writing {
       }
       return undefined;
     };
-    await this.uploads.recover(open, (kept, store) => this.#restore(kept, store));
+    await this.uploads.recover(open, {
+      manifest: (kept, store) => this.#restore(kept, store),
+      archive: (upload, store) => this.#reload(upload, store),
+    });
   }
 
   /** A manifest of an earlier process waits on; it is shown in `@uploads/`, and its directory is not made again. */
@@ -270,12 +325,21 @@ export class Writing {
     await image.restore(kept, { signal: AbortSignal.timeout(putMs) });
   }
 
+  /** An archive of an earlier process: loaded when it is whole, and shown until then. */
+  async #reload(upload: OwnedUpload, store: ImageStore): Promise<void> {
+    const { repository, archive, phase } = upload.state;
+    const place = { store, repository, tag: archive?.tag ?? '' };
+    const known = new ArchiveUpload(this, place, upload, () => undefined);
+    if (phase !== 'open') await known.loadAndForget();
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     await this.uploads.drain(drainMs);
     await Promise.race([this.#recovering.catch(() => undefined), sleep(drainMs, undefined, { ref: false })]);
     for (const timer of this.#timers.values()) clearTimeout(timer);
     for (const image of this.waiting) await image.release();
+    for (const archive of this.archives) await archive.leave();
     this.pending.clear();
   }
 }

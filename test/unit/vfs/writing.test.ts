@@ -8,6 +8,7 @@ import { createFileSystem } from '../../../src/vfs/create-file-system.js';
 import { isWritable, type Caller } from '../../../src/vfs/file-system.js';
 import type { WritingRules } from '../../../src/vfs/writing/writing.js';
 import { startFaultRegistry, type FaultRegistryOptions } from '../../support/fault-registry/index.js';
+import { buildSaved } from '../../support/archive-writer.js';
 import { verbs } from '../../support/file-system-verbs.js';
 import { walk } from '../../support/file-system-walker.js';
 import { buildIndex, sampleImage } from '../../support/image-builder.js';
@@ -375,6 +376,51 @@ test(
     await fileSystem.flush(tree.caller, handle);
     await fileSystem.release(handle);
     assert.equal(await tree.text(path), 'second');
+  },
+);
+
+test('W30 an archive written as image.tar becomes the tag', { timeout }, async (t) => {
+  const { cp, mkdir, base, content, tree, fileSystem } = await setUp(t);
+  const saved = await sampleImage({ seed: 3 });
+  const archive = Buffer.from(await buildSaved([{ image: saved, tags: ['example.org/app:x'] }]));
+  await mkdir(`${base}/v2`);
+  await assert.rejects(cp('no archive', `${base}/v2/image.tar`), { code: 'invalid' });
+  assert.ok(!content()?.tags.has('v2'));
+  assert.deepEqual(await tree.list(`${base}/@uploads`), ['v2:image.tar']);
+  await cp(archive, `${base}/v2/image.tar`);
+  assert.ok(content()?.tags.has('v2'));
+  assert.deepEqual(await tree.list(`${base}/@uploads`), []);
+  const config = JSON.parse(await tree.text(`${base}/v2/config.json`));
+  assert.deepEqual(
+    config.rootfs.diff_ids,
+    saved.layers.map(({ diffId }) => diffId),
+  );
+  const several = await buildSaved([
+    { image: saved, tags: ['a:v3'] },
+    { image: await sampleImage({ seed: 4 }), tags: ['b:v3'] },
+  ]);
+  await mkdir(`${base}/v3`);
+  await assert.rejects(cp(several, `${base}/v3/image.tar`), { code: 'invalid' });
+  assert.ok(!content()?.tags.has('v3'));
+  assert.ok(isWritable(fileSystem));
+});
+
+test(
+  'W31 an archive that could not be loaded is tried again, also after a restart',
+  { timeout },
+  async (t) => {
+    const { cp, mkdir, base, content, registry, fileSystem, open } = await setUp(t);
+    const archive = await buildSaved([{ image: await sampleImage({ seed: 3 }), tags: [] }]);
+    await mkdir(`${base}/v2`);
+    registry.fault({ match: { method: ['PUT', 'PATCH'] }, fault: { kind: 'status', status: 503 } });
+    await assert.rejects(cp(archive, `${base}/v2/image.tar`), { code: 'unavailable' });
+    await fileSystem.close();
+    registry.clearFaults();
+    const next = open();
+    for (let tries = 0; tries < 200 && content()?.tags.has('v2') !== true; tries += 1)
+      await new Promise((wake) => setTimeout(wake, 20));
+    assert.ok(content()?.tags.has('v2'));
+    await next.close();
   },
 );
 
