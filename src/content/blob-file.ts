@@ -27,7 +27,7 @@ const inlineHashBytes: Readonly<Record<string, number>> = {
 };
 /** The digest follows the arriving bytes in steps of this length. */
 const hashStepBytes = 1 << 20;
-/** A block each for the folder and the journal of a partial blob. */
+/** A block each for the folder and the journal of a partial blob; the lock is an empty file. */
 const partialOverheadBytes = 2 * 4096;
 
 export class BlobFile {
@@ -157,11 +157,19 @@ export class BlobFile {
       this.#digest.advance(this.fd, prefix);
   }
 
+  /** Bytes that `hashWhole`, once called, still has to hash. */
+  get leftToHash(): number {
+    return this.#digest.leftBytes;
+  }
+
   #inlineLimit(): number {
     return inlineHashBytes[digestAlgorithm(this.#key.digest)] ?? 0;
   }
 
-  /** The digest of the whole file. Call once. @throws when the file cannot be read, or ends too soon. */
+  /**
+   * The digest of the whole file. Call once.
+   * @throws when the file cannot be read, or ends too soon; ImgfsError `interrupted` when it is closed meanwhile.
+   */
   hashWhole(): Promise<string> {
     return this.#call(async () => {
       const { digest, size } = this.#key;
@@ -189,6 +197,8 @@ export class BlobFile {
         }
         await partial.finalize(this.#context.paths.blob(digest));
         this.#named = true;
+        // Its bytes count once, under the name; the emptied folder is there for a moment longer.
+        this.#context.partials.set(partial.name, partialOverheadBytes);
         this.#context.blobAdded(digest, size);
       } catch (error) {
         log.warn('blob could not be kept', { digest, error: String(error) });

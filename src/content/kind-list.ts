@@ -58,6 +58,8 @@ export class KindList implements KindLedger {
   bytes = 0;
   #round = 0;
   readonly #onGrow: () => void;
+  /** Entries that went while the disk is being compared: the listing may have seen them before. */
+  #goneMeanwhile: Set<string> | undefined;
 
   constructor(kind: EvictableKind, onGrow: () => void = () => undefined) {
     this.kind = kind;
@@ -97,6 +99,7 @@ export class KindList implements KindLedger {
   delete(key: string): void {
     this.bytes -= this.entries.peek(key)?.bytes ?? 0;
     this.entries.delete(key);
+    this.#goneMeanwhile?.add(key);
   }
 
   usage(): KindUsage {
@@ -108,12 +111,14 @@ export class KindList implements KindLedger {
     const startedMs = Date.now();
     const round = (this.#round += 1);
     const knownBefore = round === 1 ? [...this.entries.rkeys()] : [];
+    const gone = (this.#goneMeanwhile = new Set<string>());
     return {
       take: (part) => {
         for (const { name, bytes, usedMs } of part) {
           if (!this.kind.accepts(name)) continue;
           const entry = this.entries.peek(name);
           if (entry === undefined) {
+            if (gone.has(name)) continue;
             this.entries.set(name, { bytes, usedMs, seen: round });
             this.bytes += bytes;
             continue;
@@ -128,6 +133,7 @@ export class KindList implements KindLedger {
       end: async () => {
         // Entries of this process were there before the disk was listed, and are the newest all the same.
         for (const key of knownBefore) this.entries.get(key);
+        this.#goneMeanwhile = undefined;
         await this.#sweep(round, startedMs);
       },
     };

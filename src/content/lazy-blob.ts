@@ -33,6 +33,9 @@ const log = createLogger('content');
 /** Through memory, windows stay small: four readers with two windows each fit on the shelf. */
 const memoryWindowBytes = 4 << 20;
 
+/** Closing waits for so much to be hashed: 0.2 s without SHA instructions. */
+const verdictBytes = 64 << 20;
+
 /** What a reader wants, besides the bytes. */
 export interface Demand {
   readonly source: BlobSource;
@@ -360,6 +363,7 @@ export class LazyBlob implements WindowSink {
       // Closed meanwhile, it stays what it is: complete, without its name, and found so at the next open.
       if (!this.#file.named && !this.#closed) this.#finalizing = this.#file.finalize().catch(() => undefined);
     } catch (error) {
+      if (this.#dead !== undefined) throw this.#dead;
       // The file could not be read back: as good as a mismatch, but nobody's fault but the disk's.
       throw error instanceof ImgfsError ? error : this.#fail(toImgfsError(error).message, false);
     } finally {
@@ -423,12 +427,14 @@ export class LazyBlob implements WindowSink {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.rest();
+    // All bytes are there and the verdict is near: without it, the next open would hash everything again.
+    if (this.#file.leftToHash <= verdictBytes) await this.#settling?.catch(() => undefined);
     await this.#finalizing;
     this.#closed = true;
     this.#transfers.wake(true);
     await this.#passing.drop();
     await this.#burial;
     this.#context.shelf.clear(this.#shelfOwner);
-    await this.#file.close(this.#dead !== undefined || this.#complete || this.#stored.bytes === 0);
+    await this.#file.close(this.#dead !== undefined || this.#file.named || this.#stored.bytes === 0);
   }
 }

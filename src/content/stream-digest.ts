@@ -5,6 +5,7 @@
  * disk by a helper thread, so the whole is known moments after the last byte. Hashing what the disk has, not what
  * the network gave, is what makes the file trustworthy. Bytes that are in memory only can be fed in between.
  */
+import { ImgfsError } from '../errors/imgfs-error.js';
 import { digestAlgorithm, type Digest } from '../oci/digest.js';
 import type { HelperPool, RemoteDigester } from './helper-pool.js';
 
@@ -91,10 +92,20 @@ export class StreamDigest {
     while (this.#active) await this.#running;
   }
 
-  /** The digest of everything scheduled. Call once. @throws what reading the file threw. */
+  /** Bytes that are scheduled, and not hashed yet. */
+  get leftBytes(): number {
+    return this.#scheduled - this.#hashed;
+  }
+
+  /**
+   * The digest of everything scheduled. Call once.
+   * @throws what reading the file threw; ImgfsError `interrupted` when it was given up: what was hashed until then
+   *   has a digest as well, which says nothing about the blob.
+   */
   async finish(): Promise<Digest> {
     await this.idle();
     if (this.#failure !== undefined) throw this.#failure;
+    if (this.#dropped) throw new ImgfsError('interrupted', `hash ${this.#digest}: closed before the end`);
     this.#digester ??= this.#pool.digester(digestAlgorithm(this.#digest));
     return this.#digester.finish();
   }
