@@ -94,6 +94,20 @@ test(
   },
 );
 
+test(
+  'a good signature over another image of the same name is no signature of this one',
+  limits,
+  async (t) => {
+    const { repository, name, keyFile } = await setup(t);
+    const payload = cosignPayload(index.descriptor.digest, name);
+    const signature = sign('sha256', payload, ec.privateKey).toString('base64');
+    await repository.destination('v1').putSignatures([{ format: 'sigstore', payload, signature }]);
+    const policy = policyForKeys('sigstoreSigned', [await keyFile(pem(ec.publicKey))]);
+    const source = await repository.source('v1');
+    await assert.rejects(source.verify(policy), { code: 'denied', message: /a signature over sha256/ });
+  },
+);
+
 test('simple signing goes into the lookaside and is read from it', limits, async (t) => {
   const { repository, base } = await setup(t);
   const message = Buffer.from('an OpenPGP message');
