@@ -62,6 +62,8 @@ export async function openTree(
   extra: Partial<FileSystemOptions> = {},
 ): Promise<FileSystem> {
   const { createFileSystem } = await import('../vfs/create-file-system.js');
+  const { openRegistriesD } = await import('../store/lookaside/registries-d.js');
+  const { processEnvironment } = await import('../store/registry/config/environment.js');
   const { ImageExports } = await import('../vfs/export/image-exports.js');
   const { ImageInside } = await import('../vfs/inside/image-inside.js');
   const { settings, stores, content } = runtime;
@@ -73,6 +75,7 @@ export async function openTree(
     content,
     extensions: [inside, new ImageExports({ inside, content })],
     tagTtlMs: settings.tagTtlMs,
+    registriesD: openRegistriesD(processEnvironment()),
     ...platformOption(settings),
     ...extra,
   });

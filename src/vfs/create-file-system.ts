@@ -3,9 +3,11 @@ import { statfs } from 'node:fs/promises';
 import { LRUCache } from 'lru-cache';
 import type { ContentCache } from '../content/content.js';
 import { Images } from '../image/images.js';
+import { Signatures } from '../image/signatures/signatures.js';
 import { SeenBlobs } from '../image/seen-blobs.js';
 import type { StoreDirectory } from '../image/stores.js';
 import type { Platform } from '../oci/platform.js';
+import type { RegistriesD } from '../store/lookaside/registries-d.js';
 import { ErrorLog } from '../observe/error-log.js';
 import { EntryExpiry } from './entry-expiry.js';
 import { Failures } from './failures.js';
@@ -40,6 +42,8 @@ export interface FileSystemOptions {
   readonly configured?: readonly string[];
   /** What other rooms add to image directories. */
   readonly extensions?: readonly ImageExtension[];
+  /** Where simple signing keeps signatures; without it none are looked for there. */
+  readonly registriesD?: RegistriesD;
   /** Where failures go. Default: a log of its own. */
   readonly errorLog?: ErrorLog;
   /** Time of what has no time of its own, in milliseconds since the epoch. Default: now. */
@@ -69,6 +73,11 @@ export function createFileSystem(options: FileSystemOptions): FileSystem {
     stores,
     content,
     images,
+    signatures: new Signatures({
+      content,
+      related: images.related,
+      ...(options.registriesD === undefined ? {} : { registriesD: options.registriesD }),
+    }),
     seen: new SeenBlobs(),
     lifetimes,
     mountTimeNs: toNs(options.mountTimeMs ?? Date.now()),

@@ -3,6 +3,7 @@ import type { LRUCache } from 'lru-cache';
 import type { ContentCache } from '../content/content.js';
 import type { Image } from '../image/image.js';
 import type { Images } from '../image/images.js';
+import type { Signatures } from '../image/signatures/signatures.js';
 import type { SeenBlobs } from '../image/seen-blobs.js';
 import type { StoreDirectory } from '../image/stores.js';
 import type { Digest } from '../oci/digest.js';
@@ -37,6 +38,7 @@ export interface TreeContext {
   readonly stores: StoreDirectory;
   readonly images: Images;
   readonly content: ContentCache;
+  readonly signatures: Signatures;
   readonly seen: SeenBlobs;
   readonly lifetimes: Lifetimes;
   /** Time of everything whose own time is not known, in nanoseconds since the epoch. */

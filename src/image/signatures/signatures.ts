@@ -15,7 +15,12 @@ import { cosignTag, type RelatedFinder } from '../referrers.js';
 import { pushManifest } from '../push-manifest.js';
 import { assertPusher } from '../upload/uploads.js';
 import { putBytes } from '../put-bytes.js';
-import { simpleSigningType, signatureAnnotation, type ImageSignature } from './image-signature.js';
+import {
+  simpleSigningType,
+  signatureAnnotation,
+  type ImageSignature,
+  type SimpleSignature,
+} from './image-signature.js';
 import type { Policy, PolicySubject } from './policy.js';
 import { verifyByPolicy, type Verdict } from './verify-image.js';
 
@@ -55,14 +60,7 @@ export class Signatures {
    * @throws ImgfsError when a place gave no answer.
    */
   async get(image: Image, options: CallOptions = {}): Promise<readonly ImageSignature[]> {
-    const found: ImageSignature[] = [];
-    for (const digest of await signedDigests(image, options)) {
-      const place = await this.#place(image);
-      const messages =
-        place === undefined ? [] : await readLookaside(place.read, image.repository, digest, options);
-      for (const message of messages)
-        found.push({ format: 'simple-signing', origin: 'lookaside', about: digest, message });
-    }
+    const found: ImageSignature[] = [...(await this.simple(image, options))];
     for (const document of await this.#deps.related.documents(image, 'signature', options)) {
       const { artifact, descriptor, origin } = document;
       const payload = await this.#deps.content.readAll(artifact.source(descriptor), {
@@ -75,6 +73,19 @@ export class Signatures {
       if (mediaType === simpleSigningType && signature !== undefined)
         found.push({ format: 'sigstore', signature, ...common });
       else found.push({ format: 'other', ...common });
+    }
+    return found;
+  }
+
+  /** Those of simple signing alone: what the lookaside of the image's name has, where one is configured. */
+  async simple(image: Image, options: CallOptions = {}): Promise<readonly SimpleSignature[]> {
+    const place = await this.#place(image);
+    if (place === undefined) return [];
+    const found: SimpleSignature[] = [];
+    for (const about of await signedDigests(image, options)) {
+      const messages = await readLookaside(place.read, image.repository, about, options);
+      for (const message of messages)
+        found.push({ format: 'simple-signing', origin: 'lookaside', about, message });
     }
     return found;
   }

@@ -2,6 +2,7 @@
 import { documentSuffix, predicateType } from '../../image/artifact-kind.js';
 import type { Image } from '../../image/image.js';
 import type { RelatedDocument, RelatedKind } from '../../image/referrers.js';
+import type { SimpleSignature } from '../../image/signatures/image-signature.js';
 import { digestHex } from '../../oci/digest.js';
 import type { CallOptions } from '../../store/store.js';
 import { nameToText } from '../name.js';
@@ -9,7 +10,7 @@ import type { VfsNode } from '../node.js';
 import { safeComponent } from '../safe-name.js';
 import type { TreeContext } from '../tree-context.js';
 import { BlobFile } from './blob-file.js';
-import { TextFile } from './bytes-file.js';
+import { DerivedFile, TextFile } from './bytes-file.js';
 import { LazyDirectory } from './lazy-directory.js';
 import { PredicateFile } from './predicate-file.js';
 
@@ -26,19 +27,31 @@ export class DocumentsDirectory extends LazyDirectory {
   constructor(context: TreeContext, image: Image, kind: RelatedKind) {
     const load = async (options: CallOptions): Promise<ReadonlyMap<string, VfsNode>> => {
       const documents = await context.images.related.documents(image, kind, options);
+      const simple = kind === 'signature' ? await context.signatures.simple(image, options) : [];
       const seen = new Map<string, number>();
-      return new Map(
-        documents.flatMap((document) => {
-          // Signatures of one payload differ in what stands beside it.
-          const hex = digestHex(document.descriptor.digest).slice(0, 12);
-          const count = (seen.get(hex) ?? 0) + 1;
-          seen.set(hex, count);
-          return filesOf(context, document, count === 1 ? hex : `${hex}-${count}`);
-        }),
-      );
+      const files = documents.flatMap((document) => {
+        // Signatures of one payload differ in what stands beside it.
+        const hex = digestHex(document.descriptor.digest).slice(0, 12);
+        const count = (seen.get(hex) ?? 0) + 1;
+        seen.set(hex, count);
+        return filesOf(context, document, count === 1 ? hex : `${hex}-${count}`);
+      });
+      return new Map([...simpleFiles(context, simple), ...files]);
     };
     super(context, load, { ttlMs: context.images.tagTtlMs });
   }
+}
+
+/** Messages of simple signing, under the names they have in a `dir:`. */
+function simpleFiles(context: TreeContext, signatures: readonly SimpleSignature[]): [string, VfsNode][] {
+  return signatures.map(({ message }, at) => [
+    `signature-${at + 1}`,
+    new DerivedFile({
+      attrTtlMs: context.images.tagTtlMs,
+      mtimeNs: () => context.mountTimeNs,
+      render: async () => message,
+    }),
+  ]);
 }
 
 function filesOf(context: TreeContext, document: RelatedDocument, stem: string): [string, VfsNode][] {

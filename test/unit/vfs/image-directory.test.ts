@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { digestHex } from '../../../src/oci/digest.js';
 import { nameFromText } from '../../../src/oci/name.js';
 import { rootInode } from '../../../src/vfs/file-system.js';
 import { createFixture, host, mountTimeMs, type Fixture } from '../../support/file-system-fixture.js';
 import { buildArtifact, buildIndex, sampleImage } from '../../support/image-builder.js';
+import { tempDir } from '../../support/temp.js';
 
 const notFound = { code: 'not-found' };
 const amd64 = await sampleImage({ payloadBytes: 5000 });
@@ -229,6 +234,20 @@ test('I12 signatures, SBOMs and attestations are ready to read', async () => {
   assert.deepEqual(JSON.parse(await text(`${host}/app/multi/sbom/${inside}`)), statement.predicate);
   assert.equal((await list(`${host}/app/multi/attestations`)).length, 1);
   assert.equal((await list(`${host}/app/multi/platforms/linux-arm64-v8/attestations`)).length, 1);
+});
+
+test('I23 signatures of simple signing are in signatures/, where the lookaside has some', async (t) => {
+  const directory = await tempDir(t, 'lookaside');
+  const folder = join(directory, `app@sha256=${digestHex(amd64.descriptor.digest)}`);
+  await mkdir(folder);
+  await writeFile(join(folder, 'signature-1'), 'first');
+  await writeFile(join(folder, 'signature-2'), 'second');
+  const base = pathToFileURL(directory).href;
+  const registriesD = { placeOf: async () => ({ read: base, write: base }) };
+  const { list, text } = fixture({ fileSystem: { registriesD } });
+  assert.deepEqual(await list(`${host}/app/single/signatures`), ['signature-1', 'signature-2']);
+  assert.equal(await text(`${host}/app/single/signatures/signature-2`), 'second');
+  assert.deepEqual(await list(`${host}/app/single/sbom`), []);
 });
 
 test('I13 extended attributes carry digest, media type, size and how much is cached', async () => {
