@@ -17,11 +17,15 @@ export interface RunOptions {
   readonly firstSeed: number;
 }
 
-/** `IMGFS_FAULT_SEED=17` runs that one scenario only; `IMGFS_FAULTS=100000` is a soak. */
+/** `IMGFS_FAULT_SEED=17` runs that one scenario only; `IMGFS_FAULTS=100000` is a soak, from `IMGFS_FAULT_FIRST` on. */
 export function runOptions(faults: number, concurrency: number): RunOptions {
   const seed = process.env['IMGFS_FAULT_SEED'];
   if (seed !== undefined) return { faults: 1, concurrency: 1, firstSeed: Number(seed) };
-  return { faults: Number(process.env['IMGFS_FAULTS'] ?? faults), concurrency, firstSeed: 1 };
+  return {
+    faults: Number(process.env['IMGFS_FAULTS'] ?? faults),
+    concurrency,
+    firstSeed: Number(process.env['IMGFS_FAULT_FIRST'] ?? 1),
+  };
 }
 
 /** Totals over all scenarios. @throws the first failures, each with its seed, after all have ended. */

@@ -1,19 +1,19 @@
 /**
- * `rootfs/` against `umoci unpack`, in every attribute: an image with odd entries always, and the images of the
- * layouts in `IMGFS_TEST_LAYOUTS` (`/path:tag`, separated by spaces) by hand.
+ * `rootfs/` against `umoci unpack`, in every attribute: an image with odd entries always, packed by gzip and by zstd
+ * and as one of two platforms, and the images of the layouts in `IMGFS_TEST_LAYOUTS` (`/layout:tag`, separated by
+ * spaces) by hand. umoci knows no zstd: `/zstd:tag=/gzip:tag` says where the same image is that it can unpack.
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { access } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
-import { openContentCache } from '../../src/content/disk.js';
-import { createStoreDirectory } from '../../src/image/stores.js';
-import { LayerStore } from '../../src/layer/layer-store.js';
+import { layerAddon } from '../../src/layer/native/layer-addon.js';
+import { createNodeZstd } from '../../src/layer/read/node-zstd.js';
+import type { Platform } from '../../src/oci/platform.js';
 import { openLayoutStore } from '../../src/store/layout/open-layout.js';
-import { createFileSystem } from '../../src/vfs/create-file-system.js';
-import { ImageInside } from '../../src/vfs/inside/image-inside.js';
+import { hasCommand, skipWithout } from '../support/child.js';
 import {
   differences,
   listOurs,
@@ -21,16 +21,21 @@ import {
   ourXattrs,
   unpackedXattrs,
 } from '../support/compare-unpacked.js';
-import { walk } from '../support/file-system-walker.js';
-import { buildImage } from '../support/image-builder.js';
-import { writeLayout } from '../support/layout-writer.js';
+import { buildImage, buildIndex, type ImageSpec } from '../support/image-builder.js';
+import { layoutsToCompare, withLayoutTree, type LayoutTag } from '../support/layout-tree.js';
+import { addToLayout, writeLayout } from '../support/layout-writer.js';
+import { skopeoCopy } from '../support/skopeo.js';
+import type { LayerCompression } from '../support/tar-builder.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
 const run = promisify(execFile);
 
-const odd = await buildImage({
+/** Everything odd that umoci unpacks. */
+const odd = (platform?: Platform, compression?: LayerCompression): ImageSpec => ({
+  ...(platform === undefined ? {} : { platform }),
   layers: [
     {
+      ...(compression === undefined ? {} : { compression }),
       entries: [
         { name: './', mode: 0o751, mtime: 1_500_000_000 },
         { name: 'bin/', mode: 0o755 },
@@ -70,6 +75,7 @@ const odd = await buildImage({
       ],
     },
     {
+      ...(compression === undefined ? {} : { compression }),
       entries: [
         { name: 'bin/.wh.linked' },
         { name: 'link-to-dir/through', content: 'a parent that is a link\n' },
@@ -78,37 +84,62 @@ const odd = await buildImage({
   ],
 });
 
-/** Compare one image of a layout. */
-async function compare(scratch: string, layout: string, tag: string): Promise<void> {
-  const bundle = join(scratch, `bundle-${tag}`);
-  const startedAt = Date.now();
-  await run('umoci', ['unpack', '--image', `${layout}:${tag}`, bundle], { timeout: 300_000 });
-  const unpacked = join(bundle, 'rootfs');
-  const content = await openContentCache({ directory: join(scratch, 'cache'), maxBytes: 2 ** 33 });
-  const stores = createStoreDirectory({
-    openRegistry: () => Promise.reject(new Error('no registry here')),
-    locals: new Map([['local', async () => openLayoutStore(layout)]]),
-  });
-  const layers = new LayerStore({ cache: content });
-  const fileSystem = createFileSystem({
-    stores,
-    content,
-    extensions: [new ImageInside({ layers, content })],
-  });
+interface Oracle extends LayoutTag {
+  /** Of one image of an index. */
+  readonly platform?: Platform;
+}
+
+/** Unpack by umoci, of an index the image of one platform. */
+async function unpack(scratch: string, { layout, tag, platform }: Oracle): Promise<string> {
+  const bundle = join(scratch, 'bundle');
+  let image = `${layout}:${tag}`;
+  if (platform !== undefined) {
+    image = `${join(scratch, 'single')}:single`;
+    const { os, architecture } = platform;
+    await skopeoCopy(`oci:${layout}:${tag}`, `oci:${image}`, {
+      extra: [`--override-os=${os}`, `--override-arch=${architecture}`],
+    });
+  }
+  await run('umoci', ['unpack', '--image', image, bundle], { timeout: 300_000 });
+  return join(bundle, 'rootfs');
+}
+
+/** Compare a directory of our tree with what umoci unpacks. */
+async function compare(layout: string, path: string, oracle: Oracle): Promise<void> {
+  const scratch = await makeTempDir('umoci');
   try {
-    const walker = walk(fileSystem, 120_000);
-    const root = `local/${tag}/rootfs`;
-    const ours = await listOurs(fileSystem, walker, root);
-    const theirs = await listUnpacked(unpacked);
-    assert.deepEqual(differences(ours, theirs, startedAt), []);
-    const xattrs = await ourXattrs(fileSystem, walker, root, ours.keys());
-    assert.deepEqual(xattrs, await unpackedXattrs(unpacked));
+    const startedAt = Date.now();
+    const unpacked = await unpack(scratch, oracle);
+    await withLayoutTree(scratch, layout, async (fileSystem, walker) => {
+      const root = `local/${path}/rootfs`;
+      const ours = await listOurs(fileSystem, walker, root);
+      const theirs = await listUnpacked(unpacked);
+      assert.ok(theirs.size > 10);
+      assert.deepEqual(differences(ours, theirs, startedAt), []);
+      const xattrs = await ourXattrs(fileSystem, walker, root, ours.keys());
+      assert.deepEqual(xattrs, await unpackedXattrs(unpacked));
+    });
   } finally {
-    await fileSystem.close();
-    await stores.close();
-    await content.close();
+    await removeTempDir(scratch);
   }
 }
+
+/** Platforms of an index, by the name of their directory. */
+async function platformsOf({ layout, tag }: LayoutTag): Promise<Map<string, Platform>> {
+  const store = await openLayoutStore(layout);
+  try {
+    const { descriptor } = await store.resolve({ repository: '', tag });
+    const bytes = await readFile(join(layout, 'blobs', descriptor.digest.replace(':', '/')), 'utf8');
+    const { manifests = [] } = JSON.parse(bytes) as { manifests?: { platform?: Platform }[] };
+    const platforms = manifests.flatMap(({ platform }) => (platform === undefined ? [] : [platform]));
+    return new Map(platforms.map((one) => [`${one.os}-${one.architecture}`, one]));
+  } finally {
+    await store.close();
+  }
+}
+
+const withoutZstd = (): string | false =>
+  layerAddon()?.hasZstd() === true || createNodeZstd() !== undefined ? false : 'no zstd here';
 
 const isRoot = process.getuid?.() === 0;
 const missing = await run('umoci', ['--version']).then(
@@ -120,26 +151,48 @@ const missing = await run('umoci', ['--version']).then(
   () => 'needs umoci',
 );
 
-describe('rootfs/ equals umoci unpack', { timeout: 900_000, skip: missing }, () => {
-  let scratch = '';
+describe('rootfs/ equals umoci unpack', { timeout: 1_800_000, skip: missing }, () => {
+  let layout = '';
+  const gzip: LayoutTag = {
+    get layout() {
+      return layout;
+    },
+    tag: 'gzip',
+  };
   before(async () => {
-    scratch = await makeTempDir('umoci');
+    layout = join(await makeTempDir('umoci-layouts'), 'layout');
+    const arm: Platform = { os: 'linux', architecture: 'arm64' };
+    await writeLayout(layout, [
+      { image: await buildImage(odd()), name: 'gzip' },
+      { image: await buildIndex([await buildImage(odd()), await buildImage(odd(arm))]), name: 'multi' },
+    ]);
+    if (hasCommand('zstd'))
+      await addToLayout(layout, { image: await buildImage(odd(undefined, 'zstd')), name: 'zstd' });
   });
   after(async () => {
-    await removeTempDir(scratch);
+    await removeTempDir(dirname(layout));
   });
 
-  test('an image with odd entries', async () => {
-    const layout = join(scratch, 'layout');
-    await writeLayout(layout, [{ image: odd, name: 'odd' }]);
-    await compare(scratch, layout, 'odd');
+  test('an image with odd entries, packed by gzip', () => compare(layout, 'gzip', gzip));
+
+  test('the same, packed by zstd', { skip: skipWithout('zstd') || withoutZstd() }, () =>
+    compare(layout, 'zstd', gzip),
+  );
+
+  test('each platform of an index', { skip: skipWithout('skopeo') }, async () => {
+    const multi = { layout, tag: 'multi' };
+    const platforms = await platformsOf(multi);
+    assert.equal(platforms.size, 2);
+    for (const [name, platform] of platforms)
+      await compare(layout, `multi/platforms/${name}`, { ...multi, platform });
   });
 
-  for (const text of (process.env['IMGFS_TEST_LAYOUTS'] ?? '').split(' ').filter(Boolean)) {
-    test(text, async () => {
-      const colon = text.lastIndexOf(':');
-      await access(text.slice(0, colon));
-      await compare(scratch, text.slice(0, colon), text.slice(colon + 1));
+  for (const { ours, theirs } of layoutsToCompare()) {
+    test(`${ours.layout}:${ours.tag}`, async () => {
+      const platforms = await platformsOf(theirs);
+      if (platforms.size === 0) await compare(ours.layout, ours.tag, theirs);
+      for (const [name, platform] of platforms)
+        await compare(ours.layout, `${ours.tag}/platforms/${name}`, { ...theirs, platform });
     });
   }
 });

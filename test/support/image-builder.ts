@@ -36,6 +36,8 @@ export interface LayerSpec {
   readonly entries: readonly TarEntry[] | Uint8Array;
   /** Default gzip. */
   readonly compression?: LayerCompression;
+  /** The archive as it is stored, where `compression` cannot make it. */
+  readonly packed?: Uint8Array;
   readonly mediaType?: string;
   readonly annotations?: Readonly<Record<string, string>>;
 }
@@ -97,7 +99,7 @@ export async function buildLayer(
   const compression = spec.compression ?? 'gzip';
   const tar = spec.entries instanceof Uint8Array ? spec.entries : await buildTar(spec.entries);
   const type = spec.mediaType ?? layerTypes[compression][options.docker === true ? 'docker' : 'oci'];
-  const blob = built(await compressLayer(tar, compression), type, options.algorithm);
+  const blob = built(spec.packed ?? (await compressLayer(tar, compression)), type, options.algorithm);
   const { annotations } = spec;
   const descriptor = { ...blob.descriptor, ...(annotations === undefined ? {} : { annotations }) };
   return { ...blob, descriptor, tar, diffId: digestOf(tar) };
