@@ -1,6 +1,7 @@
 /** `imgfs tag`: one more name for an image, in its own repository. */
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { assertPusher } from '../../image/upload/uploads.js';
+import { isTagger } from '../../store/tagger.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { withImage } from '../runtime.js';
 import { storeOptions } from '../settings.js';
@@ -9,6 +10,17 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
   const { out, signal } = context;
   const tags = (Array.isArray(args['tags']) ? args['tags'] : [args['tags']]).map(String);
   await withImage(String(args['reference']), args, context, async (image) => {
+    const done = (digest: string): void => {
+      if (out.json) out.document({ reference: image.reference, digest, tags });
+      else for (const tag of tags) out.line(`${tag} ${digest}`);
+    };
+    if (isTagger(image.store)) {
+      const { digest } = image.descriptor;
+      for (const tag of tags) {
+        await image.store.tag({ repository: image.repository, digest }, image.repository, tag, { signal });
+      }
+      return done(digest);
+    }
     const store = assertPusher(image.store);
     const { bytes, descriptor, refused } = await image.loadTop({ signal });
     if (refused !== undefined)
@@ -16,8 +28,7 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
         cause: refused,
       });
     await store.putManifest(image.repository, bytes, descriptor.mediaType, { tags, signal });
-    if (out.json) out.document({ reference: image.reference, digest: descriptor.digest, tags });
-    else for (const tag of tags) out.line(`${tag} ${descriptor.digest}`);
+    done(descriptor.digest);
   });
 }
 

@@ -25,6 +25,7 @@ import type {
   TagLister,
   Target,
 } from '../store.js';
+import type { Tagger } from '../tagger.js';
 import { EngineApi, type EngineImage } from './engine-api.js';
 import { EngineExports } from './exports.js';
 
@@ -68,7 +69,9 @@ export async function openDockerDaemon(
   }
 }
 
-export class DockerDaemonStore implements ImageStore, RepositoryLister, TagLister, BlobStatter, Deleter {
+export class DockerDaemonStore
+  implements ImageStore, RepositoryLister, TagLister, BlobStatter, Deleter, Tagger
+{
   readonly transport = 'docker-daemon';
   readonly id: string;
   private readonly api: EngineApi;
