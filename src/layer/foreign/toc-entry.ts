@@ -38,7 +38,7 @@ export interface TocEntry {
   readonly chunkSize: number;
   /** sha256 of the chunk's decoded bytes; undefined when it is not said. */
   readonly chunkDigest: Buffer | undefined;
-  /** sha256 of the file; undefined when it is not said. */
+  /** sha256 of the file; undefined when it is not said, or that of the chunk is. */
   readonly digest: Buffer | undefined;
 }
 
@@ -71,8 +71,9 @@ function count(fields: Fields, key: string): number {
 /** An id as Go's tar header has it: what does not fit into 32 bits is cut, as chown(2) would. */
 function id(fields: Fields, key: string): number {
   const value = own(fields, key) ?? 0;
-  if (typeof value === 'number' && Number.isSafeInteger(value))
-    return Number(BigInt.asUintN(32, BigInt(value)));
+  if (typeof value === 'number' && Number.isSafeInteger(value)) {
+    return value >= 0 && value < 2 ** 32 ? value : Number(BigInt.asUintN(32, BigInt(value)));
+  }
   throw foreignError(`${key} is no whole number`);
 }
 
@@ -82,6 +83,8 @@ function id(fields: Fields, key: string): number {
 export function tocName(value: unknown, what: string): Name {
   if (value === undefined) return '' as Name;
   if (typeof value !== 'string') throw foreignError(`${what} is no text`);
+  // oxlint-disable-next-line no-control-regex -- the ASCII range
+  if (/^[\u0000-\u007f]*$/.test(value)) return value as Name;
   if (value.includes('\ufffd') || /\p{Surrogate}/u.test(value))
     throw foreignError(`${what} holds bytes that JSON cannot carry`);
   return nameFromText(value);
@@ -134,6 +137,7 @@ export function parseTocEntry(value: unknown): TocEntry {
   if (kind === undefined) throw foreignError('the type of an entry is not known');
   const isDevice = kind === 'char' || kind === 'block';
   checkChunkType(own(fields, 'chunkType'));
+  const chunkDigest = tocDigest(own(fields, 'chunkDigest'), 'chunkDigest');
   return {
     kind,
     name: tocName(own(fields, 'name'), 'a name'),
@@ -152,7 +156,7 @@ export function parseTocEntry(value: unknown): TocEntry {
     innerOffset: count(fields, 'innerOffset'),
     chunkOffset: count(fields, 'chunkOffset'),
     chunkSize: count(fields, 'chunkSize'),
-    chunkDigest: tocDigest(own(fields, 'chunkDigest'), 'chunkDigest'),
-    digest: tocDigest(own(fields, 'digest'), 'digest'),
+    chunkDigest,
+    digest: chunkDigest === undefined ? tocDigest(own(fields, 'digest'), 'digest') : undefined,
   };
 }
