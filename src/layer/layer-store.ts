@@ -1,15 +1,16 @@
 /** The layers of one cache: each is opened once, however many images and tags share it. */
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ContentCache } from '../content/content.js';
 import type { EvictableKind, KindLedger } from '../content/kind-list.js';
 import { isDigest, type Digest } from '../oci/digest.js';
 import type { CallOptions } from '../store/store.js';
-import { bindingOf, type Binding } from './foreign/binding.js';
+import { bindingOf, pulledBinding, pulledKey, type Binding } from './foreign/binding.js';
 import { ForeignLayer } from './foreign/foreign-layer.js';
-import { peekIndexFacts, type IndexFacts } from './index/index-file.js';
+import { peekIndexFacts, type IndexFacts, type IndexOrigin } from './index/index-file.js';
 import type { Layer } from './layer.js';
-import type { LayerSource } from './layer-source.js';
+import type { LayerIndexes, LayerSource } from './layer-source.js';
 import { LentLayer } from './lent-layer.js';
 import { OpenLayer, type OpenLayerParts } from './open-layer.js';
 import { BuildFolder, buildSuffix } from './pass/build-folder.js';
@@ -34,6 +35,16 @@ interface Shared {
   readonly layer: Promise<Layer>;
   users: number;
 }
+
+/** What was pulled for a layer. */
+export interface PulledIndex {
+  /** `pass`: our own was there, or what the image brings cannot be used. */
+  readonly origin: IndexOrigin;
+  readonly entries: number;
+}
+
+/** Stands in where everything is on disk. */
+const nothing: LayerIndexes = { key: pulledKey, isBound: false, ztoc: async () => undefined };
 
 /** Told that rows of an index that came with an image are not those of the layer. */
 export type OutdatedListener = (identity: string) => void;
@@ -61,6 +72,7 @@ export class LayerStore {
   private readonly open = new Map<string, Shared>();
   /** Identities whose rows were found to be those of the layer. */
   private readonly same = new Set<string>();
+  private readonly pulled = new Map<Digest, boolean>();
   private readonly outdatedListeners = new Set<OutdatedListener>();
   private readonly indexLedger: KindLedger | undefined;
   private readonly decodedLedger: KindLedger | undefined;
@@ -119,7 +131,46 @@ export class LayerStore {
 
   private bindingFor(source: LayerSource): Binding | undefined {
     const { foreignFromBytes = defaultForeignFromBytes, deferred = false } = this.options;
-    return source.descriptor.size < foreignFromBytes ? undefined : bindingOf(source, deferred);
+    if (source.descriptor.size < foreignFromBytes) return undefined;
+    return bindingOf(source, deferred) ?? (this.wasPulled(source) ? pulledBinding(nothing) : undefined);
+  }
+
+  /** Whether a user pulled an index of the layer: looked up once, so that it stays one layer while this store lives. */
+  private wasPulled({ descriptor }: LayerSource): boolean {
+    const { digest } = descriptor;
+    const known = this.pulled.get(digest);
+    if (known !== undefined) return known;
+    const path = join(this.options.cache.directory, 'index', `${layerKey(digest)}~${pulledKey}.lidx`);
+    // 10 µs; whoever opens a layer needs to know its name at once.
+    const found = existsSync(path);
+    this.pulled.set(digest, found);
+    return found;
+  }
+
+  /**
+   * Have the index that an image brings for one of its layers, whoever vouches for it. Undefined when it brings none.
+   * @throws ImgfsError why it cannot be used.
+   */
+  async pullIndex(
+    source: LayerSource,
+    trusted: boolean,
+    options?: CallOptions,
+  ): Promise<PulledIndex | undefined> {
+    const bound = bindingOf(source, false);
+    const { soci } = source;
+    const binding = bound ?? (soci === undefined || !trusted ? undefined : pulledBinding(soci));
+    if (binding === undefined) return undefined;
+    const { digest } = source.descriptor;
+    if (binding.kind === 'soci' && (await binding.indexes.ztoc(source, options)) === undefined)
+      return undefined;
+    const layer = await this.share(keyOf(source, binding), () => this.openForeign(source, binding), options);
+    try {
+      await layer.whenReady(options);
+      if (bound === undefined) this.pulled.set(digest, true);
+      return { origin: layer.origin ?? 'pass', entries: layer.table.count };
+    } finally {
+      await layer.close();
+    }
   }
 
   private async share(key: string, open: () => Promise<Layer>, options?: CallOptions): Promise<Layer> {

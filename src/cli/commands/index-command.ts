@@ -2,24 +2,40 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImgfsError } from '../../errors/imgfs-error.js';
-import { DecodedFile, layerKey } from '../../layer/read/decoded-file.js';
+import { pulledKey } from '../../layer/foreign/binding.js';
+import { peekIndexFacts, type IndexFacts } from '../../layer/index/index-file.js';
+import { DecodedFile } from '../../layer/read/decoded-file.js';
 import { isDigest, type Digest } from '../../oci/digest.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
+import { pullIndex, pushIndex } from '../index-exchange.js';
 import { imageLayers, withImageTrees } from '../image-trees.js';
 import { formatBytes, formatTable } from '../output.js';
 import { createProgress } from '../progress.js';
-import { openLayers, openRuntime, withImage } from '../runtime.js';
+import { openRuntime, withImage } from '../runtime.js';
 import { settingsFrom, storeOptions } from '../settings.js';
 
 const suffix = '.lidx';
 
-/** Layers that have an index. */
-async function indexed(folder: string): Promise<readonly Digest[]> {
+/** An index on disk: our own, or behind a tilde what binds one that came with an image. */
+interface IndexedLayer {
+  readonly digest: Digest;
+  readonly bound: string;
+  readonly path: string;
+}
+
+async function indexed(folder: string): Promise<readonly IndexedLayer[]> {
   const names = await readdir(folder).catch(() => []);
   return names.flatMap((name) => {
-    const text = name.endsWith(suffix) ? name.slice(0, -suffix.length).replace('-', ':') : '';
-    return isDigest(text) ? [text] : [];
+    const [key = '', bound = ''] = name.endsWith(suffix) ? name.slice(0, -suffix.length).split('~') : [];
+    const digest = key.replace('-', ':');
+    return isDigest(digest) ? [{ digest, bound, path: join(folder, name) }] : [];
   });
+}
+
+/** Where an index comes from, in words. */
+function originOf({ bound }: IndexedLayer, { origin }: IndexFacts): string {
+  if (origin === 'pass') return 'own pass';
+  return bound === pulledKey ? `${origin}, pulled` : `${origin} of its image`;
 }
 
 function imageName(args: Arguments): string {
@@ -46,47 +62,48 @@ async function build(args: Arguments, context: CommandContext): Promise<void> {
 
 async function list(args: Arguments, { out, signal }: CommandContext): Promise<void> {
   const runtime = await openRuntime(settingsFrom(args), []);
-  const layers = await openLayers(runtime);
   try {
     const folder = join(runtime.content.directory, 'index');
     const rows: string[][] = [];
-    for (const digest of await indexed(folder)) {
+    for (const layer of await indexed(folder)) {
       signal.throwIfAborted();
-      const facts = await layers.peek(digest);
-      const { size } = await stat(join(folder, `${layerKey(digest)}${suffix}`));
-      if (out.json) out.document({ ...facts, digest, usable: facts !== undefined, indexBytes: size });
-      else rows.push([digest, formatBytes(size), facts === undefined ? 'unusable' : `${facts.format}, ${formatBytes(facts.blobSize)}, ${formatBytes(facts.decodedSize)} decoded`]); // prettier-ignore
+      const { digest } = layer;
+      const facts = await peekIndexFacts(layer.path, digest);
+      const { size } = await stat(layer.path);
+      const from = facts === undefined ? undefined : originOf(layer, facts);
+      if (out.json) out.document({ ...facts, digest, usable: facts !== undefined, indexBytes: size, from });
+      else rows.push([digest, formatBytes(size), facts === undefined ? 'unusable' : `${facts.format}, ${formatBytes(facts.blobSize)}, ${formatBytes(facts.decodedSize)} decoded`, from ?? '']); // prettier-ignore
     }
     for (const line of formatTable(rows, new Set([1]))) out.line(line);
   } finally {
-    await layers.close();
     await runtime.close();
   }
 }
 
 async function remove(args: Arguments, context: CommandContext): Promise<void> {
   const name = args['image'];
-  const digests: Digest[] = [];
   const settings = settingsFrom(args);
   const folder = join(settings.cacheDirectory, 'index');
-  if (args['all'] === true) digests.push(...(await indexed(folder)));
-  else if (typeof name === 'string' && isDigest(name)) digests.push(name);
+  const all = await indexed(folder);
+  const wanted = new Set<Digest>();
+  if (args['all'] === true) for (const { digest } of all) wanted.add(digest);
+  else if (typeof name === 'string' && isDigest(name)) wanted.add(name);
   else {
     await withImage(imageName(args), args, context, async (image) => {
       const sources = await imageLayers(image, context.signal);
-      digests.push(...sources.map(({ descriptor }) => descriptor.digest));
+      for (const { descriptor } of sources) wanted.add(descriptor.digest);
     });
   }
   let removed = 0;
-  for (const digest of digests) {
-    const path = join(folder, `${layerKey(digest)}${suffix}`);
-    const isThere = await stat(path).then(
-      () => true,
-      () => false,
-    );
+  for (const { digest, bound, path } of all) {
+    if (!wanted.has(digest)) continue;
     await rm(path, { force: true });
-    await DecodedFile.remove(join(settings.cacheDirectory, 'decoded'), digest);
-    removed += isThere ? 1 : 0;
+    await DecodedFile.remove(
+      join(settings.cacheDirectory, 'decoded'),
+      digest,
+      bound === '' ? '' : `~${bound}`,
+    );
+    removed += 1;
   }
   if (context.out.json) context.out.document({ removed });
   else context.out.line(`removed ${removed} indexes`);
@@ -100,9 +117,13 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
       return list(args, context);
     case 'rm':
       return remove(args, context);
+    case 'push':
+      return pushIndex(imageName(args), args, context);
+    case 'pull':
+      return pullIndex(imageName(args), args, context);
     default:
       throw new ImgfsError('usage', `index cannot ${JSON.stringify(args['action'])}`, {
-        hint: 'build, ls and rm are known',
+        hint: 'build, ls, rm, push and pull are known',
       });
   }
 }
@@ -112,12 +133,30 @@ export const indexCommand: Command = {
   examples: [
     ['imgfs index build alpine:3.20', 'go through all layers once'],
     ['imgfs index ls', 'layers that have an index'],
+    ['imgfs index push ghcr.io/me/app:v1', 'put a SOCI index beside an image, as a referrer'],
+    [
+      'imgfs index push --as v1-soci ghcr.io/me/app:v1',
+      'put the image again, with a SOCI index that it names',
+    ],
+    ['imgfs index pull ghcr.io/me/app:v1', 'have the indexes that an image brings'],
     ['imgfs index rm --all', 'forget indexes, and what was decoded with them'],
   ],
   options: (yargs) =>
     storeOptions(yargs)
-      .positional('action', { type: 'string', demandOption: true, describe: 'build, ls or rm' })
+      .positional('action', { type: 'string', demandOption: true, describe: 'build, ls, rm, push or pull' })
       .positional('image', { type: 'string', describe: 'image, or for rm the digest of a layer' })
-      .option('all', { type: 'boolean', default: false, describe: 'rm: all indexes' }),
+      .option('all', { type: 'boolean', default: false, describe: 'rm: all indexes' })
+      .option('as', { type: 'string', describe: 'push: a tag for the image with a SOCI index that it names' })
+      .option('span-size', { type: 'string', default: '4MiB', describe: 'push: decoded bytes of a span' })
+      .option('min-layer-size', {
+        type: 'string',
+        default: '512KiB',
+        describe: 'push: leave out smaller layers',
+      })
+      .option('trust', {
+        type: 'boolean',
+        default: false,
+        describe: 'pull: an index that the image does not name by digest, too',
+      }),
   run,
 };

@@ -16,12 +16,25 @@ export type Binding = (
 ) & {
   /** 32 hex digits: equal for equal bindings. */
   readonly key: string;
-  /** False: names and bytes are unverified until the layer was gone through. */
-  readonly isBound: boolean;
+  readonly trust: Trust;
 };
+
+/**
+ * Who vouches for an index: the manifest of the image by a digest, the user who pulled it, or nobody until the layer was
+ * gone through, which then begins at once.
+ */
+export type Trust = 'manifest' | 'user' | 'nobody';
 
 function keyOf(...parts: readonly string[]): string {
   return createHash('sha256').update(parts.join('\0')).digest('hex').slice(0, 32);
+}
+
+/** Where an index lies that a user pulled and trusts: one for each layer. */
+export const pulledKey = 'pulled';
+
+/** The index of a layer that a user pulled; `indexes` is where it comes from when it is not there yet. */
+export function pulledBinding(indexes: LayerIndexes): Binding {
+  return { kind: 'soci', indexes, key: pulledKey, trust: 'user' };
 }
 
 /** What binds an index to this layer; undefined when nothing does. `deferred`: what nothing binds may be used too. */
@@ -31,10 +44,15 @@ export function bindingOf({ descriptor, soci }: LayerSource, deferred: boolean):
   if (chunked !== undefined) {
     const { position, checksum } = chunked;
     const key = keyOf('zstd-chunked', position, checksum);
-    return { kind: 'zstd-chunked', position, checksum, key, isBound: true };
+    return { kind: 'zstd-chunked', position, checksum, key, trust: 'manifest' };
   }
   const digest = annotations[tocDigestKey] ?? '';
-  if (digest !== '') return { kind: 'estargz', digest, key: keyOf('estargz', digest), isBound: true };
+  if (digest !== '') return { kind: 'estargz', digest, key: keyOf('estargz', digest), trust: 'manifest' };
   if (soci === undefined || (!soci.isBound && !deferred)) return undefined;
-  return { kind: 'soci', indexes: soci, key: keyOf('soci', soci.key), isBound: soci.isBound };
+  return {
+    kind: 'soci',
+    indexes: soci,
+    key: keyOf('soci', soci.key),
+    trust: soci.isBound ? 'manifest' : 'nobody',
+  };
 }

@@ -138,7 +138,7 @@ export class ForeignLayer implements Layer {
   get isVerified(): boolean {
     return this.usesOwn
       ? this.own?.isVerified === true
-      : this.foreign !== undefined && this.parts.binding.isBound;
+      : this.foreign !== undefined && this.parts.binding.trust === 'manifest';
   }
 
   progress(): LayerProgress {
@@ -222,7 +222,7 @@ export class ForeignLayer implements Layer {
     if (!(await this.parts.hasOwn())) {
       try {
         await this.useForeign();
-        if (!this.parts.binding.isBound) this.startOwn().catch(() => undefined);
+        if (this.parts.binding.trust === 'nobody') this.startOwn().catch(() => undefined);
         return;
       } catch (error) {
         this.abort.signal.throwIfAborted();
@@ -341,7 +341,7 @@ export class ForeignLayer implements Layer {
       this.ownReady = undefined;
       const cause = toImgfsError(error);
       // Nothing vouches for names and bytes but the digest of the layer.
-      if (!this.parts.binding.isBound && isLastingFailure(cause)) this.failure = cause;
+      if (this.parts.binding.trust !== 'manifest' && isLastingFailure(cause)) this.failure = cause;
       throw cause;
     });
     return this.ownReady;
