@@ -1,6 +1,7 @@
 /** An engine of Docker's API on a unix socket, as far as imgfs asks it: images, save, load, tag, remove. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { TestContext } from 'node:test';
 import { tempDir } from './temp.js';
 
@@ -23,6 +24,8 @@ export interface FakeEngine {
   loadAnswer: string;
   /** Exports break off here. */
   cutAt: number | undefined;
+  /** Exports begin so much later. */
+  delayMs: number;
 }
 
 export async function startFakeEngine(t: TestContext): Promise<FakeEngine> {
@@ -35,6 +38,7 @@ export async function startFakeEngine(t: TestContext): Promise<FakeEngine> {
     version: '1.43',
     loadAnswer: '{"stream":"Loaded image: x"}\n',
     cutAt: undefined,
+    delayMs: 0,
   };
   const server = createServer((request, response) => {
     answer(engine, request, response).catch((error: unknown) => response.destroy(error as Error));
@@ -79,6 +83,7 @@ async function answer(engine: FakeEngine, request: IncomingMessage, response: Se
   } else if (wanted?.[2] === '/json') {
     json(200, { Id: image.id });
   } else if (wanted?.[2] === '/get') {
+    if (engine.delayMs > 0) await sleep(engine.delayMs, undefined, { ref: false });
     response.writeHead(200, { 'content-type': 'application/x-tar' });
     response.write(Buffer.from(image.archive).subarray(0, engine.cutAt));
     if (engine.cutAt === undefined) response.end();

@@ -80,19 +80,17 @@ async function archivesAndDirectories({ directory, source, path }: Scene): Promi
   ];
 }
 
+/** With the overlay driver where it works, else as copies. */
 async function containersStorage({ directory, source, cleanups }: Scene): Promise<Place[]> {
-  const root = join(directory, 'storage');
-  const store = `[vfs@${root}+${join(directory, 'runroot')}]`;
-  await skopeo(source, `containers-storage:${store}example.org/app:v1`);
   cleanups.push(() => unmountBelow(directory));
-  return [
-    {
-      name: 'podman',
-      location: `containers-storage:[vfs@${root}]`,
-      image: 'example.org/app/v1',
-      keepsManifest: false,
-    },
-  ];
+  const copy = async (driver: string): Promise<Place> => {
+    const root = join(directory, `storage-${driver}`);
+    const store = `[${driver}@${root}+${join(directory, `run-${driver}`)}]`;
+    await skopeo(source, `containers-storage:${store}example.org/app:v1`);
+    const location = `containers-storage:[${driver}@${root}]`;
+    return { name: 'podman', location, image: 'example.org/app/v1', keepsManifest: false };
+  };
+  return [await copy('overlay').catch(() => copy('vfs'))];
 }
 
 async function containerd({ directory, cleanups }: Scene): Promise<Place[]> {

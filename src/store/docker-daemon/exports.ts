@@ -20,20 +20,25 @@ export class EngineExports {
   private readonly api: EngineApi;
   private readonly directory: string;
   private readonly opened = new Map<string, Promise<ArchiveStore>>();
+  private readonly lifetime = new AbortController();
 
   constructor(api: EngineApi, directory: string) {
     this.api = api;
     this.directory = directory;
   }
 
-  /** The image of an id as an archive; fetched when it is not there. */
-  open(id: string, options: CallOptions = {}): Promise<ArchiveStore> {
-    const known = this.opened.get(id);
-    if (known !== undefined) return known;
-    const opening = this.openOnce(id, options);
-    this.opened.set(id, opening);
-    opening.catch(() => this.opened.delete(id));
-    return opening;
+  /**
+   * The image of an id as an archive; fetched when it is not there. Fetching takes longer than one operation of a mount
+   * may: it goes on when its caller has given up, and is there for the next one.
+   */
+  async open(id: string, options: CallOptions = {}): Promise<ArchiveStore> {
+    let opening = this.opened.get(id);
+    if (opening === undefined) {
+      opening = this.openOnce(id, { signal: this.lifetime.signal });
+      this.opened.set(id, opening);
+      opening.catch(() => this.opened.delete(id));
+    }
+    return unlessAborted(opening, options.signal, `export image ${id}`);
   }
 
   /** The archive with a blob, among those that were fetched of these images. */
@@ -66,6 +71,7 @@ export class EngineExports {
   }
 
   async close(): Promise<void> {
+    this.lifetime.abort();
     const archives = await Promise.allSettled(this.opened.values());
     this.opened.clear();
     for (const archive of archives) if (archive.status === 'fulfilled') await archive.value.close();
@@ -124,6 +130,30 @@ export class EngineExports {
       }
       throw fileError(error, 'export image into', path);
     }
+  }
+}
+
+/** The same, but who has given up does not wait for it. @throws ImgfsError `interrupted`. */
+async function unlessAborted<Result>(
+  work: Promise<Result>,
+  signal: AbortSignal | undefined,
+  what: string,
+): Promise<Result> {
+  if (signal === undefined) return work;
+  let give = (): void => undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    give = () => {
+      reject(
+        new ImgfsError('interrupted', `${what}: given up; it goes on, try again`, { cause: signal.reason }),
+      );
+    };
+  });
+  if (signal.aborted) give();
+  signal.addEventListener('abort', give, { once: true });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', give);
   }
 }
 

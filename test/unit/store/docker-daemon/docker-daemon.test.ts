@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { digestHex } from '../../../../src/oci/digest.js';
 import { parseManifest } from '../../../../src/oci/parse-manifest.js';
 import {
@@ -86,6 +87,25 @@ describe('docker-daemon', limits, () => {
     engine.images.length = 0;
     await open();
     assert.deepEqual(await names(), []);
+  });
+
+  it('an export goes on when its caller has given up, and ends with the store', async (t) => {
+    const { engine, spoolDirectory, open } = await fixture(t);
+    await addImage(engine, await sampleImage(), ['a:b']);
+    engine.delayMs = 300;
+    const store = await open();
+    const target = { repository: 'a', tag: 'b' };
+    await rejectsWith(store.resolve(target, { signal: AbortSignal.timeout(100) }), 'interrupted');
+    assert.ok((await store.resolve(target)).descriptor);
+    assert.equal(engine.requests.filter((line) => line.endsWith('/get')).length, 1);
+
+    await addImage(engine, await sampleImage({ seed: 2 }), ['c:d']);
+    engine.delayMs = 60_000;
+    const waiting = assert.rejects(store.resolve({ repository: 'c', tag: 'd' }));
+    await sleep(100);
+    await store.close();
+    await waiting;
+    assert.equal((await readdir(join(spoolDirectory, 'docker-daemon'))).length, 1);
   });
 
   it('tags and removes', async (t) => {
