@@ -1,5 +1,5 @@
 /** One version of a containers-storage: its images by name, manifests and configs as they are, layers as tars. */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import { isDigest, type Digest } from '../../oci/digest.js';
@@ -130,7 +130,12 @@ class StorageReader {
       const known = digest ?? (isDigest(named) ? named : undefined);
       const isWanted = key === 'manifest' || isDigest(named);
       if (!isWanted || (size ?? 0) > maxManifestBytes) continue;
-      const bytes = await readFile(join(this.root.imagesFolder, image.id, bigDataFile(key)));
+      const path = join(this.root.imagesFolder, image.id, bigDataFile(key));
+      const { bytes } = await readSmallFile(path, {
+        operation: 'read image',
+        within: [],
+        maxBytes: maxManifestBytes,
+      });
       found.set(key, bytes);
       if (known !== undefined && !this.blobs.has(known)) this.blobs.set(known, { bytes });
     }
