@@ -7,6 +7,7 @@ import type { Descriptor } from '../oci/descriptor.js';
 import { parseDigest } from '../oci/digest.js';
 import { parsePlatform } from '../oci/platform.js';
 import type { Arguments, CommandContext } from './command.js';
+import { assertRegistryName } from './image-cache.js';
 
 type Action = (cache: ImageCache, args: Arguments, context: CommandContext) => Promise<number | void>;
 
@@ -30,13 +31,13 @@ async function known(cache: ImageCache, reference: string): Promise<Descriptor> 
 }
 
 async function find(cache: ImageCache, args: Arguments, { out }: CommandContext): Promise<void> {
-  const descriptor = await known(cache, needed(args, 'a reference'));
+  const descriptor = await known(cache, assertRegistryName(needed(args, 'a reference')));
   if (out.json) out.document(descriptor);
   else out.line(`${descriptor.digest} ${descriptor.size} ${descriptor.mediaType}`);
 }
 
 async function check(cache: ImageCache, args: Arguments, { out }: CommandContext): Promise<number> {
-  const reference = needed(args, 'a reference');
+  const reference = assertRegistryName(needed(args, 'a reference'));
   const platform = args['platform'];
   const { complete, descriptor, missing } = await cache.imageInCache(
     reference,
@@ -72,8 +73,8 @@ async function get(cache: ImageCache, args: Arguments, { out, signal }: CommandC
 }
 
 async function tag(cache: ImageCache, args: Arguments, { out }: CommandContext): Promise<void> {
-  const from = needed(args, 'an image');
-  const names = more(args);
+  const from = assertRegistryName(needed(args, 'an image'));
+  const names = more(args).map(assertRegistryName);
   if (names.length === 0) throw new ImgfsError('usage', 'cache tag needs an image and a new name');
   const descriptor = await known(cache, from);
   for (const name of names) {
@@ -84,13 +85,14 @@ async function tag(cache: ImageCache, args: Arguments, { out }: CommandContext):
 }
 
 async function index(cache: ImageCache, args: Arguments, { out }: CommandContext): Promise<void> {
-  const name = needed(args, 'a name for the index');
+  const name = assertRegistryName(needed(args, 'a name for the index'));
   const children: Descriptor[] = [];
   for (const text of more(args)) {
     // `linux/arm64=image`: the platform, where neither the image nor the index it came from tells.
     const equals = text.indexOf('=');
-    const descriptor = await known(cache, text.slice(equals + 1));
-    const source = await cache.newSource(text.slice(equals + 1));
+    const reference = assertRegistryName(text.slice(equals + 1));
+    const descriptor = await known(cache, reference);
+    const source = await cache.newSource(reference);
     const platform = equals > 0 ? parsePlatform(text.slice(0, equals)) : (await source.config())?.platform;
     const { annotations: _names, ...bare } = descriptor;
     children.push(platform === undefined ? bare : { ...bare, platform });
@@ -112,8 +114,8 @@ async function load(cache: ImageCache, args: Arguments, { out, signal }: Command
 }
 
 async function push(cache: ImageCache, args: Arguments, { out, signal }: CommandContext): Promise<void> {
-  const reference = needed(args, 'a reference');
-  const [remote] = more(args);
+  const reference = assertRegistryName(needed(args, 'a reference'));
+  const [remote] = more(args).map(assertRegistryName);
   const { descriptor, outcome, tags } = await cache.push(reference, {
     signal,
     archTags: args['arch-tags'] === true,

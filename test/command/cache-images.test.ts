@@ -59,6 +59,14 @@ describe('images of the cache', { timeout: 300_000, skip: skipWithout('docker-re
     assert.equal(await ok('cache', 'get', digest), (await skopeoRawManifest(`docker://${name}`)).trim());
   });
 
+  test('pull takes every way to write a name, and images of local stores', async () => {
+    assert.match(await ok('pull', `docker://${docker.host}/app:v1`), /^there already/);
+    assert.match(await ok('pull', layout('multi')), /^pinned oci:/);
+    const refused = await imgfs(['cache', 'check', layout('multi')]);
+    assert.equal(refused.code, 2);
+    assert.match(refused.stderr, /names of registries/);
+  });
+
   test('exists says by its exit code', async () => {
     assert.match(await ok('exists', `${docker.host}/app:v1`), /^sha256:/);
     assert.equal((await imgfs(['exists', `${docker.host}/app:none`])).code, 3);

@@ -1,13 +1,16 @@
 /** `imgfs pull`: fetch what is missing of an image and keep it in the cache. */
 import { parsePlatform } from '../../oci/platform.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
-import { withImageCache } from '../image-cache.js';
+import { registryName, withImageCache } from '../image-cache.js';
 import { createProgress } from '../progress.js';
 import { storeOptions } from '../settings.js';
+import { cacheCommand } from './cache.js';
 
 async function run(args: Arguments, context: CommandContext): Promise<void> {
   const { out, signal } = context;
-  const reference = String(args['image']);
+  const reference = registryName(String(args['image']));
+  // Images of local stores are at hand: they are kept as they are, under the name of their store.
+  if (reference === undefined) return void (await cacheCommand.run({ ...args, action: 'pin' }, context));
   const platforms = typeof args['platform'] === 'string' ? [parsePlatform(args['platform'])] : [];
   await withImageCache(args, async (cache) => {
     const progress = createProgress(`pulling ${reference}`, out);
