@@ -32,19 +32,18 @@ export function openRegistriesD(environment: Environment): RegistriesD {
   return {
     placeOf: async (name) => {
       const merged = new Map<string, string | Mapping>();
-      for (const folder of folders(environment)) await mergeFolder(merged, folder);
+      await mergeFolder(merged, await folderOf(environment));
       return placeIn(merged, name);
     },
   };
 }
 
 /** As containers/image: the user's folder instead of the system's, when it is there. */
-function folders(environment: Environment): readonly string[] {
+async function folderOf(environment: Environment): Promise<string> {
   const home = configHome(environment);
-  return [
-    systemPath(environment, '/etc/containers/registries.d'),
-    ...(home === undefined ? [] : [join(home, 'containers', 'registries.d')]),
-  ];
+  const own = home === undefined ? undefined : join(home, 'containers', 'registries.d');
+  if (own !== undefined && (await listConfigDirectory(own)) !== undefined) return own;
+  return systemPath(environment, '/etc/containers/registries.d');
 }
 
 async function mergeFolder(merged: Map<string, string | Mapping>, folder: string): Promise<void> {

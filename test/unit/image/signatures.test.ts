@@ -239,7 +239,7 @@ test('identities: exact, repository, digest or exact, remapped', () => {
 });
 
 test(
-  'registries.d: the most specific name, the user beside the system, and nothing guessed',
+  'registries.d: the most specific name, the user instead of the system, and nothing guessed',
   limits,
   async (t) => {
     const root = await tempDir(t, 'registries-d');
@@ -252,11 +252,6 @@ test(
       'default.yaml',
       '# comment\ndefault-docker:\n  lookaside: file:///default # where\n  lookaside-staging: "file:///staging"\n',
     );
-    await write(
-      'home/.config/containers/registries.d',
-      'mine.yaml',
-      "docker:\n  registry.test:5000/group:\n    lookaside: https://sigs.test/x\n  registry.test:5000/group/app:v1:\n    sigstore: 'file:///old'\n",
-    );
     const environment: Environment = {
       variables: {},
       home: join(root, 'home'),
@@ -266,15 +261,19 @@ test(
       workingDirectory: root,
     };
     const registriesD = openRegistriesD(environment);
+    const fallback = { read: 'file:///default', write: 'file:///staging' };
+    assert.deepEqual(await registriesD.placeOf('registry.test:5000/other'), fallback);
+    await write(
+      'home/.config/containers/registries.d',
+      'mine.yaml',
+      "docker:\n  registry.test:5000/group:\n    lookaside: https://sigs.test/x\n  registry.test:5000/group/app:v1:\n    sigstore: 'file:///old'\n",
+    );
     assert.deepEqual(await registriesD.placeOf('registry.test:5000/group/app:v1'), {
       read: 'file:///old',
       write: 'file:///old',
     });
     assert.equal((await registriesD.placeOf('registry.test:5000/group/app:v2'))?.read, 'https://sigs.test/x');
-    assert.deepEqual(await registriesD.placeOf('registry.test:5000/other'), {
-      read: 'file:///default',
-      write: 'file:///staging',
-    });
+    assert.equal(await registriesD.placeOf('registry.test:5000/other'), undefined);
     for (const bad of ['a: [1]', '- a', 'a: &x y', '{a: b}', 'a: |\n  b', 'just text'])
       assert.throws(() => parseMapping(bad, 'x.yaml'), { code: 'config' }, bad);
   },
