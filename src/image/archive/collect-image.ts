@@ -1,5 +1,5 @@
 /** An image with everything below it, as the members of an archive. */
-import { ImgfsError } from '../../errors/imgfs-error.js';
+import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import { referencedBlobs, type ImageIndex, type Manifest } from '../../oci/manifest.js';
@@ -25,6 +25,8 @@ export interface ImageParts {
 export interface CollectOptions extends CallOptions {
   /** What an engine would load of an index; default: this machine's. */
   readonly platform?: Platform;
+  /** Leave out children of an index that the store does not have: layouts may have some platforms only. */
+  readonly sparse?: boolean;
 }
 
 /**
@@ -75,10 +77,18 @@ class Collector {
     for (const child of manifest.kind === 'index' ? manifest.manifests : []) {
       // An index may name anything: what is no manifest is a blob.
       if (manifestKind(child.mediaType) === undefined) this.#blob(child);
-      else await this.manifest(child, depth + 1);
+      else await this.#child(child, depth + 1);
     }
     for (const blob of referencedBlobs(manifest)) if (!isForeignLayer(blob.mediaType)) this.#blob(blob);
     return manifest;
+  }
+
+  async #child(descriptor: Descriptor, depth: number): Promise<void> {
+    try {
+      await this.manifest(descriptor, depth);
+    } catch (error) {
+      if (this.#options.sparse !== true || !isImgfsError(error, 'not-found')) throw error;
+    }
   }
 
   #blob(descriptor: Descriptor): void {

@@ -43,7 +43,10 @@ export async function planImageArchive(
     openBlob: (descriptor: typeof top.descriptor, range: { start: number; end: number }, call: CallOptions) =>
       image.store.fetch(image.repository, descriptor, { ...call, range }),
   };
-  const collected = await collectImage(top.descriptor, namesOf(image, options.name), parts, signal(options));
+  const collected = await collectImage(top.descriptor, namesOf(image, options.name), parts, {
+    ...signal(options),
+    sparse: true,
+  });
   if (format === 'docker' && collected.loadable === undefined)
     throw new ImgfsError('unsupported', `export ${image.reference}: no image that docker load takes`, {
       reference: image.reference,

@@ -118,6 +118,21 @@ test(
   },
 );
 
+test('E6 platforms of an index that the store does not have are left out', limits, async (t) => {
+  const made = await fixture();
+  const [, missing] = index.manifests;
+  assert.ok(missing);
+  made.store.repository('app').blobs.delete(missing.descriptor.digest);
+  const oci = await openArchiveStore('oci-archive', await saved(t, made, at('oci.tar')));
+  const [image] = await oci.images();
+  assert.equal(image?.descriptor.digest, index.descriptor.digest);
+  await oci.resolve({ repository: '', digest: odd.descriptor.digest });
+  await assert.rejects(oci.resolve({ repository: '', digest: missing.descriptor.digest }), {
+    code: 'not-found',
+  });
+  await oci.close();
+});
+
 test('E4 rootfs.tar is the merged tree, as GNU tar unpacks it', limits, async (t) => {
   const made = await fixture();
   const path = await saved(t, made, at('rootfs.tar'));
