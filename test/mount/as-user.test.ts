@@ -28,6 +28,9 @@ const asUser = `
 const suites: readonly (readonly [string, DriverName])[] = [
   ['native.test.js', 'native'],
   ['native-threads.test.js', 'native'],
+  ['fuse-native.test.js', 'fuse-native'],
+  ['file-system.test.js', 'native'],
+  ['writing.test.js', 'native'],
 ];
 
 describe('mounted as an ordinary user', () => {

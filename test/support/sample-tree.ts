@@ -1,5 +1,9 @@
-/** The tree that driver tests mount: one node for each thing that a driver can get wrong. */
-import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
+/**
+ * The tree that driver tests mount: one node for each thing that a driver can get wrong. `IMGFS_TEST_SOURCE` adds the
+ * file `fetched`: it is made while it is read, out of the file of that path.
+ */
+import { mkdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgfsError } from '../../src/errors/imgfs-error.js';
@@ -29,6 +33,23 @@ export function pattern(start: number, end: number): Buffer {
 async function patternOf(range: ByteRange): Promise<Uint8Array> {
   await sleep(1);
   return pattern(range.start, range.end);
+}
+
+/** The file `fetched`: the bytes of `source`, kept in a sparse file as they are asked for. */
+function addFetched(fileSystem: WritableMemoryFileSystem, scratch: string, source: string): void {
+  const { size } = statSync(source);
+  const kept = join(scratch, 'fetched');
+  writeFileSync(kept, '');
+  truncateSync(kept, size);
+  fileSystem.addSparse(fileSystem.root, 'fetched', kept, size, async ({ start, end }) => {
+    const file = await open(source);
+    try {
+      const { buffer } = await file.read(Buffer.alloc(end - start), 0, end - start, start);
+      return buffer;
+    } finally {
+      await file.close();
+    }
+  });
 }
 
 export function sampleTree(scratch: string): WritableMemoryFileSystem {
@@ -89,6 +110,9 @@ export function sampleTree(scratch: string): WritableMemoryFileSystem {
   fileSystem.addFile(throwing, 'type-error', '').failure = new TypeError('a defect');
   fileSystem.addFile(throwing, 'denied', '').failure = new ImgfsError('denied', 'refused by the registry');
   fileSystem.addFile(throwing, 'late', '').failure = new ImgfsError('timeout', 'no answer');
+
+  const source = process.env['IMGFS_TEST_SOURCE'];
+  if (source !== undefined) addFetched(fileSystem, scratch, source);
 
   const many = fileSystem.addDirectory(root, 'many');
   many.complete = true;
