@@ -226,7 +226,7 @@ function tocText(toc: TocJson, options: TocLayerOptions, indent: string): Buffer
 
 /** An eStargz layer. */
 export function estargzLayer(files: readonly TocFile[], options: TocLayerOptions = {}): TocLayer {
-  const members = new Members((bytes) => gzipSync(bytes, { level: 9 }));
+  const members = new Members((bytes) => gzipSync(bytes, { level: 1 }));
   const toc: TocJson = { version: 1, entries: writeFiles(files, members, options) };
   const json = tocText(toc, options, '\t');
   const name = options.tocName ?? 'stargz.index.json';

@@ -30,8 +30,8 @@ const files = mixedFiles(4);
 const hasZstd = layerAddon()?.hasZstd() === true || createNodeZstd() !== undefined;
 const chunked = { chunkBytes: 50_000 } as const;
 
-/** Seen at once, or only when something is read. */
-type Seen = 'at once' | 'when read';
+/** Seen at once, when something is read, or only by who goes through the whole layer. */
+type Seen = 'at once' | 'when read' | 'by a pass';
 
 interface Lie {
   readonly seen: Seen;
@@ -158,14 +158,14 @@ const estargzLies: Readonly<Record<string, Lie>> = {
   'a member that is left out': entry((large) => void (large['innerOffset'] = 1), 'when read'),
   'a name of another file': edited((toc) => {
     named(toc, 'many/f9')['name'] = 'many/other';
-  }, 'when read'),
-  'a mode of another file': entry((large) => void (large['mode'] = 0o4777), 'when read'),
-  'an owner of another file': entry((large) => void (large['uid'] = 12), 'when read'),
+  }, 'by a pass'),
+  'a mode of another file': entry((large) => void (large['mode'] = 0o4777), 'by a pass'),
+  'an owner of another file': entry((large) => void (large['uid'] = 12), 'by a pass'),
   'a file that is not there': edited(
     (toc) => void toc.entries.push({ name: 'etc/extra', type: 'symlink', linkName: '/etc/shadow' }),
-    'when read',
+    'by a pass',
   ),
-  'a file left out': edited((toc) => void toc.entries.splice(toc.entries.length - 2, 1), 'when read'),
+  'a file left out': edited((toc) => void toc.entries.splice(toc.entries.length - 2, 1), 'by a pass'),
   'a table that is elsewhere and nowhere': {
     seen: 'at once',
     make: (place) => {
@@ -286,10 +286,11 @@ async function assertHonest(t: TestContext, lie: Lie): Promise<void> {
     for (const [path, digest] of found) if (truth.has(path)) assert.equal(digest, truth.get(path), path);
   } catch (error) {
     assert.ok(isImgfsError(error), String(error));
-    assert.equal(lie.seen, 'when read', error.message);
+    assert.notEqual(lie.seen, 'at once', error.message);
   }
   // Gone through once: from then on it is shown as it is.
-  await layer.whenIndexed().catch((error: unknown) => assert.ok(isImgfsError(error, 'stale'), String(error)));
+  await layer.whenIndexed();
+  if (lie.seen === 'by a pass') await assert.rejects(layer.whenReady(), { code: 'stale' });
   await layer.close();
   const again = await store.openLayer(source);
   await again.whenReady();
