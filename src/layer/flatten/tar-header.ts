@@ -19,10 +19,13 @@ export interface FlatEntry {
 }
 
 const maxNameField = 100;
+/** Up to the end of the device numbers; the rest of the block is zeros. */
+const usedBytes = 345;
 /** Largest number in a field of eight and of twelve octal digits. */
 const maxId = 0o7777777;
 const maxSize = 0o77777777777;
 const nsPerSecond = 1_000_000_000n;
+const maxPlainTimeNs = BigInt(maxSize) * nsPerSecond;
 
 /** Whole blocks that `bytes` take. */
 export function padded(bytes: number): number {
@@ -32,6 +35,33 @@ export function padded(bytes: number): number {
 /** Bytes of content behind the header. */
 export function contentBytes({ attributes, isHardLink }: FlatEntry): number {
   return attributes.kind === 'file' && !isHardLink ? attributes.size : 0;
+}
+
+/** What decides how long a header is, without the names themselves. */
+export interface HeaderShape {
+  readonly pathLength: number;
+  readonly linkLength: number;
+  readonly attributes: NodeAttributes;
+  readonly hasXattrs: boolean;
+}
+
+/** True when one block holds all of an entry: then its header is 512 bytes, and need not be made to know that. */
+export function fitsUstar({ pathLength, linkLength, attributes, hasXattrs }: HeaderShape): boolean {
+  const { uid, gid, size, mtimeNs } = attributes;
+  return (
+    !hasXattrs &&
+    pathLength <= maxNameField &&
+    linkLength <= maxNameField &&
+    uid <= maxId &&
+    gid <= maxId &&
+    size <= maxSize &&
+    isPlainTime(mtimeNs)
+  );
+}
+
+/** Whole seconds that eleven octal digits hold. */
+function isPlainTime(mtimeNs: bigint): boolean {
+  return mtimeNs >= 0n && mtimeNs % nsPerSecond === 0n && mtimeNs <= maxPlainTimeNs;
 }
 
 /** Header blocks of an entry; a multiple of 512 bytes. */
@@ -54,8 +84,7 @@ function paxRecords(entry: FlatEntry): Buffer {
   if (contentBytes(entry) > maxSize) add('size', String(contentBytes(entry)));
   if (uid > maxId) add('uid', String(uid));
   if (gid > maxId) add('gid', String(gid));
-  if (mtimeNs < 0n || mtimeNs % nsPerSecond !== 0n || mtimeNs / nsPerSecond > BigInt(maxSize))
-    add('mtime', decimalSeconds(mtimeNs));
+  if (!isPlainTime(mtimeNs)) add('mtime', decimalSeconds(mtimeNs));
   if (!entry.isHardLink)
     for (const [name, value] of xattrs) add(`SCHILY.xattr.${name}`, Buffer.from(value).toString('latin1'));
   return Buffer.from(records.join(''), 'latin1');
@@ -153,7 +182,7 @@ function headerBlock(fields: HeaderFields): Buffer {
   octal(fields.devMajor & maxId, 329, 7);
   octal(fields.devMinor & maxId, 337, 7);
   let sum = 0;
-  for (const byte of block) sum += byte;
+  for (let at = 0; at < usedBytes; at += 1) sum += block[at] ?? 0;
   block.write(`${sum.toString(8).padStart(6, '0')}\u0000 `, 148, 'latin1');
   return block;
 }
