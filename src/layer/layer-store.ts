@@ -121,6 +121,11 @@ export class LayerStore {
     return peekIndexFacts(join(this.options.cache.directory, 'index', `${layerKey(digest)}.lidx`), digest);
   }
 
+  /** Trees and data are given out before the blob's digest is known to match. */
+  get isDeferred(): boolean {
+    return this.options.deferred ?? false;
+  }
+
   /** Close all layers. */
   async close(): Promise<void> {
     // Those with another index hold the plain ones open.

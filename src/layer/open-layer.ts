@@ -150,8 +150,8 @@ export class OpenLayer implements Layer {
 
   backing(): LayerBacking | undefined {
     const { decoded, data } = this;
-    if (decoded === undefined || data === undefined || (this.state !== 'ready' && !this.parts.deferred))
-      return undefined;
+    // Deferred reads go through us until the digest has matched: who reads by itself could not be told that it did not.
+    if (decoded === undefined || data === undefined || this.state !== 'ready') return undefined;
     return {
       fd: decoded.fd,
       present: (within) => data.present(within),

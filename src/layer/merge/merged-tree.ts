@@ -63,6 +63,14 @@ export class MergedTree {
     this.childList = childList;
   }
 
+  /**
+   * A tree that is still being merged: names can be looked up and described as far as `merger` got; nothing is listed,
+   * and link counts are 0.
+   */
+  static growing(merger: Merger, inputs: readonly MergeInput[]): MergedTree {
+    return new MergedTree(merger, inputs, new Uint32Array(0), new Uint32Array(0));
+  }
+
   /** Finish a merge: lists children and counts links. */
   static async build(merger: Merger, inputs: readonly MergeInput[], turns: Turns): Promise<MergedTree> {
     const { nodes, inodes } = merger;

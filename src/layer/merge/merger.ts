@@ -100,6 +100,16 @@ export class Merger {
     return this.layer + 1;
   }
 
+  /** Directories of a table that grows come later than its layer. */
+  private growPlaces(count: number): void {
+    const grown = new Uint32Array(Math.max(count, this.places.length * 2));
+    grown.set(this.places);
+    this.places = grown;
+    const generations = new Uint32Array(grown.length);
+    generations.set(this.placeGenerations);
+    this.placeGenerations = generations;
+  }
+
   private applyEntry(input: MergeInput, row: number): void {
     const { table } = input;
     const name = table.name(row);
@@ -228,6 +238,7 @@ export class Merger {
   /** The directory that an entry lies in, made if need be; `none` when its path is a loop of links. */
   private parentOf(table: EntryTable, row: number): number {
     const id = table.directory(row);
+    if (id >= this.places.length) this.growPlaces(table.directoryCount);
     if (this.placeGenerations[id] === this.generation) return this.places[id] ?? none;
     const place = this.resolve(table.directoryPath(id));
     if (place === undefined) {

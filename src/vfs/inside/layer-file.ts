@@ -62,7 +62,8 @@ export function openLayerFile(
       ? undefined
       : (decodedBacking(layer, extent) ?? (blob === undefined ? undefined : blobBacking(blob, extent)));
   return {
-    keepCache: true,
+    // Pages of what may yet turn out to be wrong are not kept for who opens it next.
+    keepCache: layer.isVerified,
     directIo: false,
     ...(backing === undefined ? {} : { backing }),
     read,

@@ -110,11 +110,11 @@ export class OpenTrees {
       for (;;) {
         const { upper, loaded } = tree;
         if (loaded !== undefined) return use(loaded);
-        const { from } = upper;
+        const { version } = upper;
         const known = await untilAborted(upper.tree({ signal: tree.abort.signal }), options.signal);
         const answer = known === undefined ? undefined : early(known);
         if (answer !== undefined) return answer;
-        if (upper.from !== from || tree.loaded !== undefined) continue;
+        if (upper.version !== version || tree.loaded !== undefined) continue;
         if (tree.failure !== undefined && (upper.isOver || tree.abort.signal.aborted)) throw tree.failure;
         await upper.changed(options.signal);
       }
@@ -185,7 +185,7 @@ export class OpenTrees {
     upper: UpperLayers,
     signal: AbortSignal,
   ): Promise<LoadedTree> {
-    await this.#allReady(spec.sources, opened, upper, signal);
+    await this.#allReady(spec, opened, upper, signal);
     const layers = await Promise.all(opened.filter((layer) => layer !== undefined));
     const [only] = layers;
     const merged =
@@ -193,6 +193,11 @@ export class OpenTrees {
         ? await layerTree(only, { signal })
         : await mergeLayers(layers, { signal });
     return { merged, layers, rows: layers.map((layer) => layer.identity).join(' ') };
+  }
+
+  /** Names of a layer alone are shown as they arrive. */
+  get streams(): boolean {
+    return this.#layers.isDeferred;
   }
 
   /** Trees with a layer whose index was wrong are made anew by who looks next. */
@@ -204,11 +209,14 @@ export class OpenTrees {
 
   /** Settles with the first failure; the layers above it go on getting ready. */
   #allReady(
-    sources: readonly LayerSource[],
+    { sources, alone }: TreeSpec,
     opened: (Promise<Layer> | undefined)[],
     upper: UpperLayers,
     signal: AbortSignal,
   ): Promise<void> {
+    const onOpened = (layer: Layer): void => {
+      if (alone && this.streams) upper.grow(layer);
+    };
     return new Promise((resolve, reject) => {
       let next = sources.length - 1;
       // The top layer first: what was changed last is what is looked at.
@@ -216,7 +224,7 @@ export class OpenTrees {
         for (let index = next; index > upper.highestFailed && index >= 0; index = next) {
           next = index - 1;
           try {
-            upper.ready(index, await this.#ready(sources, index, opened, signal));
+            upper.ready(index, await this.#ready(sources, index, opened, onOpened, signal));
           } catch (error) {
             upper.failed(index);
             reject(toImgfsError(error));
@@ -232,6 +240,7 @@ export class OpenTrees {
     sources: readonly LayerSource[],
     index: number,
     opened: (Promise<Layer> | undefined)[],
+    onOpened: (layer: Layer) => void,
     signal: AbortSignal,
   ): Promise<Layer> {
     const source = sources[index];
@@ -242,6 +251,7 @@ export class OpenTrees {
       const opening = this.#layers.openLayer(source);
       opened[index] = opening;
       const layer = await opening;
+      onOpened(layer);
       await layer.whenReady({ signal });
       return layer;
     } catch (error) {

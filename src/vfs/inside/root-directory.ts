@@ -36,7 +36,9 @@ export class TreeRootDirectory extends EntryDirectory {
 
   /** What upper layers settle does not wait for lower ones. */
   override lookup(name: Name, options: CallOptions): MaybePromise<Found> {
-    if (this.view.peek() !== undefined || this.view.spec.alone) return super.lookup(name, options);
+    const isWhole =
+      this.view.peek() !== undefined || (this.view.spec.alone && !this.view.parts.trees.streams);
+    if (isWhole) return super.lookup(name, options);
     return lookupUnsettled(this.view, '' as Name, name, options);
   }
 

@@ -83,7 +83,8 @@ export class TreeView {
   async openLayer(layer: number, options: CallOptions): Promise<Layer> {
     const opened = await this.parts.trees.layers.openLayer(this.source(layer), options);
     try {
-      await opened.whenReady(options);
+      // Deferred: reads wait for their bytes only.
+      if (!this.parts.trees.streams) await opened.whenReady(options);
       return opened;
     } catch (error) {
       await opened.close();

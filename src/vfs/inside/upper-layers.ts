@@ -1,6 +1,7 @@
 /** The upper layers of an image that are ready while others are on their way, or cannot be read: what they settle. */
 import type { Layer } from '../../layer/layer.js';
 import { mergeUpperLayers } from '../../layer/merge/merge-layers.js';
+import { GrowingTree } from '../../layer/merge/growing-tree.js';
 import type { MergedTree } from '../../layer/merge/merged-tree.js';
 import { Waiters } from '../../layer/waiters.js';
 import type { CallOptions } from '../../store/store.js';
@@ -12,6 +13,8 @@ export interface UpperTree {
   readonly layers: readonly Layer[];
   /** As `LoadedTree.rows`. */
   readonly rows: string;
+  /** More names may come, and others may replace these: the layer is still on its way. */
+  readonly isGrowing: boolean;
 }
 
 export class UpperLayers {
@@ -19,6 +22,8 @@ export class UpperLayers {
   readonly #waiters = new Waiters();
   #from: number;
   #failed = -1;
+  #version = 0;
+  #growing: { readonly layer: Layer; readonly tree: GrowingTree } | undefined;
   #made: { readonly from: number; readonly tree: Promise<UpperTree | undefined> } | undefined;
 
   constructor(count: number) {
@@ -26,21 +31,40 @@ export class UpperLayers {
     this.#from = count;
   }
 
-  /** All layers from this number on are ready; the number of layers when the top one is not. */
-  get from(): number {
-    return this.#from;
+  /** Another number when something else is known. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** The one layer of a tree is on its way, and its entries may be believed before its digest is known to match. */
+  grow(layer: Layer): void {
+    this.#growing = { layer, tree: new GrowingTree(layer) };
+    void this.#follow(layer);
+  }
+
+  async #follow(layer: Layer): Promise<void> {
+    try {
+      while (layer.progress().state === 'indexing' && this.#from > 0) {
+        this.wake();
+        await layer.whenChanged();
+      }
+    } catch {
+      // Whoever waits for the layer is told.
+    }
+    this.wake();
   }
 
   ready(index: number, layer: Layer): void {
     this.#layers[index] = layer;
     while (this.#from > 0 && this.#layers[this.#from - 1] !== undefined) this.#from -= 1;
-    this.#waiters.wake();
+    this.wake();
   }
 
   /** A layer cannot be read: those below it settle nothing any more. */
   failed(index: number): void {
     this.#failed = Math.max(this.#failed, index);
-    this.#waiters.wake();
+    this.#growing = undefined;
+    this.wake();
   }
 
   /** Number of the highest layer that failed; -1: none. */
@@ -55,6 +79,7 @@ export class UpperLayers {
 
   /** Look again: something else is over. */
   wake(): void {
+    this.#version += 1;
     this.#waiters.wake();
   }
 
@@ -66,6 +91,7 @@ export class UpperLayers {
   /** What is settled; undefined when nothing is. Made once for each set of layers. @throws as `mergeUpperLayers`. */
   tree(options: CallOptions): Promise<UpperTree | undefined> {
     const from = this.#from;
+    if (this.#growing !== undefined) return this.#grown(this.#growing, options);
     if (this.#made?.from !== from) this.#made = { from, tree: this.#make(from, options) };
     return this.#made.tree;
   }
@@ -75,6 +101,15 @@ export class UpperLayers {
     if (layers.length === 0) return undefined;
     const merged = await mergeUpperLayers(layers, options);
     if (merged === undefined) return undefined;
-    return { from, merged, layers, rows: layers.map((layer) => layer.identity).join(' ') };
+    const rows = layers.map((layer) => layer.identity).join(' ');
+    return { from, merged, layers, rows, isGrowing: false };
+  }
+
+  async #grown(
+    { layer, tree }: { readonly layer: Layer; readonly tree: GrowingTree },
+    options: CallOptions,
+  ): Promise<UpperTree> {
+    const merged = await tree.upToNow(options);
+    return { from: 0, merged, layers: [layer], rows: layer.identity, isGrowing: true };
   }
 }

@@ -15,6 +15,8 @@ import type { UpperTree } from './upper-layers.js';
 
 /** Attributes of a directory whose link count is not known yet. */
 const unsettledMs = 0;
+/** A name of a layer that is on its way: a later entry may replace it. */
+const growingMs = 1000;
 
 /** A view that has its tree: that of the upper layers. */
 class UpperView extends TreeView {
@@ -41,11 +43,12 @@ function upperLookup(view: TreeView, upper: UpperTree, path: Name, name: Name): 
   const directory = merged.find(path);
   if (directory === undefined || merged.kind(directory) !== 'directory') return undefined;
   const child = merged.lookup(directory, name);
-  const ttlMs = view.immutableMs;
-  if (child === undefined) return merged.isSettled(directory, name) ? missing(ttlMs) : undefined;
+  const ttlMs = upper.isGrowing ? growingMs : view.immutableMs;
+  if (child === undefined)
+    return !upper.isGrowing && merged.isSettled(directory, name) ? missing(ttlMs) : undefined;
   const upperView = new UpperView(view, upper);
   if (merged.kind(child) !== 'directory') return found(nodeFor(upperView, upper, child), ttlMs);
-  return found(new UpperDirectory(view, upperView, merged.path(child), child), ttlMs);
+  return found(new UpperDirectory(view, upperView, merged.path(child), child, upper.isGrowing), ttlMs);
 }
 
 /** Look up a name in a directory of `rootfs/` that is not all there yet. @throws as `TreeView.load`. */
@@ -70,8 +73,10 @@ class UpperDirectory implements DirectoryNode {
   readonly #path: Name;
   /** Number in the tree of the upper layers. */
   readonly #node: number;
+  readonly #isGrowing: boolean;
 
-  constructor(view: TreeView, upperView: UpperView, path: Name, node: number) {
+  constructor(view: TreeView, upperView: UpperView, path: Name, node: number, isGrowing: boolean) {
+    this.#isGrowing = isGrowing;
     this.#view = view;
     this.#upperView = upperView;
     this.#path = path;
@@ -109,7 +114,7 @@ class UpperDirectory implements DirectoryNode {
   }
 
   #isSettled(): boolean {
-    return this.#upperView.peek().merged.isSettled(this.#node);
+    return !this.#isGrowing && this.#upperView.peek().merged.isSettled(this.#node);
   }
 
   #whole(): EntryDirectory | undefined {

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { test, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { DiskCache } from '../../../src/content/disk.js';
 import type { BlobSource } from '../../../src/content/content.js';
 import { LayerStore } from '../../../src/layer/layer-store.js';
@@ -14,6 +18,7 @@ import { tempDir } from '../../support/temp.js';
 
 const options = { timeout: 60_000, skip: layerAddon() === undefined ? 'needs the addon' : false };
 const tar = sampleTar(sampleFiles(3));
+const indexChild = fileURLToPath(new URL('../../support/index-child.js', import.meta.url));
 const resumed = (): number => snapshotMetrics()['imgfs_layer_passes_resumed_total'] ?? 0;
 
 interface Pass {
@@ -99,3 +104,52 @@ test('a journal or windows that are damaged only cost time', options, async (t) 
     assert.ok((await pass.run())?.equals(tar), `${path.slice(-7)} at ${at}`);
   }
 });
+
+/** Run a process that indexes until it is so far, then kill it. Returns where it began. */
+async function killAt(pass: Pass, blobPath: string, bytes: number): Promise<number> {
+  const child = spawn(
+    process.execPath,
+    [indexChild, JSON.stringify({ directory: pass.directory, blob: blobPath })],
+    { stdio: ['ignore', 'pipe', 'inherit'] },
+  );
+  const ended = once(child, 'exit');
+  let first = -1;
+  for await (const line of createInterface({ input: child.stdout })) {
+    const at = line === 'ready' ? Infinity : Number(line);
+    if (first < 0 && at > 0) first = at;
+    if (at >= bytes) break;
+  }
+  child.kill('SIGKILL');
+  await ended;
+  return first;
+}
+
+/** `IMGFS_KILLS` processes are killed; the full size is 100. */
+const kills = Number(process.env['IMGFS_KILLS'] ?? 4);
+
+test(
+  'a pass whose process is killed goes on in the next one',
+  { ...options, timeout: 60_000 + kills * 5000 },
+  async (t) => {
+    const prng = createPrng(13);
+    const blob = packings.gzip(tar);
+    const blobPath = join(await tempDir(t, 'killed'), 'blob');
+    writeFileSync(blobPath, blob);
+    let wentOn = 0;
+    for (let round = 0; round < kills; round += 2) {
+      const pass = await prepare(t, blob);
+      const share = 0.3 + prng.integer(30) / 100;
+      await killAt(pass, blobPath, blob.length * share);
+      const second = await killAt(pass, blobPath, blob.length * (share + 0.2));
+      if (second > blob.length * 0.1) wentOn += 1;
+      const before = resumed();
+      assert.ok((await pass.run())?.equals(tar), `killed at ${share}`);
+      wentOn += resumed() - before;
+      assert.deepEqual(
+        readdirSync(join(pass.directory, 'index')).map((name) => name.slice(-5)),
+        ['.lidx'],
+      );
+    }
+    assert.ok(wentOn >= kills / 2, `${wentOn} of ${kills} passes went on where another was killed`);
+  },
+);
