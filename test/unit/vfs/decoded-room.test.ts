@@ -53,7 +53,7 @@ async function stores(directory: string, count: number, maxBytes = 2 ** 30): Pro
 }
 
 test(
-  'R18 room of decoded spans is given back while the layer is open, but not of what is read without asking',
+  'R23 room of decoded spans is given back while the layer is open, but not of what is read without asking',
   options,
   async (t) => {
     const directory = join(await tempDir(t, 'room'), 'cache');
@@ -126,7 +126,7 @@ test('what another process has open is left alone', options, async (t) => {
 });
 
 test(
-  'R18 decoded bytes count under the bound of the cache, also of a layer that stays open',
+  'R23 decoded bytes count under the bound of the cache, also of a layer that stays open',
   options,
   async (t) => {
     const directory = join(await tempDir(t, 'room'), 'cache');

@@ -88,7 +88,7 @@ async function verified(node: FileNode): Promise<unknown> {
 const soon = (): Promise<string> => new Promise((resolve) => void setTimeout(resolve, 100, 'waits'));
 
 test(
-  'R17 deferred: names and bytes that have arrived are there, what has not arrived waits',
+  'R22 deferred: names and bytes that have arrived are there, what has not arrived waits',
   options,
   async (t) => {
     assert.ok(seen !== undefined && last !== undefined);
@@ -110,7 +110,7 @@ test(
 );
 
 test(
-  'R17 deferred: a layer whose digest does not match in the end is an error, also of files that were found',
+  'R22 deferred: a layer whose digest does not match in the end is an error, also of files that were found',
   options,
   async (t) => {
     assert.ok(seen !== undefined && last !== undefined);
@@ -127,7 +127,7 @@ test(
   },
 );
 
-test('R17 by default nothing is shown before the digest has matched', options, async (t) => {
+test('R22 by default nothing is shown before the digest has matched', options, async (t) => {
   assert.ok(seen !== undefined);
   const made = await ground(t, false);
   const found = file(made, seen.path);
