@@ -147,7 +147,8 @@ function localImage({ repository, tag, digest }: Target): string[] {
 function isTreePath(text: string): boolean {
   const [head = '', ...rest] = text.split('/');
   if (head === '' || head === '.imgfs' || head === 'blobs') return true;
-  if (!isRegistryHost(head)) return false;
+  // No component ends in a colon: `ghcr.io/me/app:v1:/etc` is a path inside an image.
+  if (!isRegistryHost(head) || text.includes(':/')) return false;
   // host alone, or host/… with a component that no reference has: a control name, or no colon and no digest.
   const last = rest.at(-1) ?? '';
   return rest.length === 0 || rest.some((part) => part.startsWith('@')) || !/[:@]/.test(last);

@@ -34,15 +34,15 @@ describe('imgfs index push and pull', { timeout: 180_000 }, () => {
         {
           entries: [
             { name: 'usr/' },
-            ...Array.from({ length: 60 }, (_, index) => ({
+            ...Array.from({ length: 100 }, (_, index) => ({
               name: `usr/f${index}`,
-              content: prng.bytes(50_000),
+              content: prng.bytes(100_000),
             })),
             { name: 'usr/wanted', content },
             { name: 'usr/link', linkname: 'wanted' },
-            ...Array.from({ length: 60 }, (_, index) => ({
+            ...Array.from({ length: 100 }, (_, index) => ({
               name: `usr/g${index}`,
-              content: prng.bytes(50_000),
+              content: prng.bytes(100_000),
             })),
           ],
         },
@@ -75,13 +75,13 @@ describe('imgfs index push and pull', { timeout: 180_000 }, () => {
     assert.match(refused.stderr, /--trust/);
     const pulled = await taker(['index', 'pull', '--trust', ref('v1')]);
     assert.equal(pulled.code, 0, pulled.stderr);
-    assert.match(pulled.stdout, /123 entries, soci/);
+    assert.match(pulled.stdout, /203 entries, soci/);
     assert.match((await taker(['index', 'ls'])).stdout, /soci, pulled/);
 
     const before = layerBytes();
     const read = await taker(['cat', `${registry.host}/group/app/v1/rootfs/usr/wanted`]);
     assert.equal(read.code, 0, read.stderr);
-    assert.ok(layerBytes() - before < 2_500_000, `${layerBytes() - before} bytes`);
+    assert.ok(layerBytes() - before < layerSize / 4, `${layerBytes() - before} bytes`);
     assert.match((await maker(['index', 'ls'])).stdout, /own pass/);
   });
 
@@ -92,12 +92,12 @@ describe('imgfs index push and pull', { timeout: 180_000 }, () => {
     const taker = fresh('second');
     const pulled = await taker(['index', 'pull', ref('v1-soci')]);
     assert.equal(pulled.code, 0, pulled.stderr);
-    assert.match(pulled.stdout, /123 entries, soci/);
+    assert.match(pulled.stdout, /203 entries, soci/);
     assert.match((await taker(['index', 'ls'])).stdout, /soci of its image/);
 
     const third = fresh('third');
     const before = layerBytes();
-    const listed = await third(['find', `${registry.host}/group/app/v1-soci/rootfs/usr`]);
+    const listed = await third(['find', `${ref('v1-soci')}:/usr`]);
     assert.equal(listed.code, 0, listed.stderr);
     assert.equal(layerBytes() - before, 0, 'names come from the zTOC alone');
     const removed = await third(['index', 'rm', '--all']);

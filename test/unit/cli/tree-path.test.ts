@@ -32,6 +32,8 @@ const cases: [text: string, path: string, location?: string][] = [
   ],
   ['dir:/srv/image', 'store', 'dir:/srv/image'],
   ['alpine:3.20:/etc/os-release', 'docker.io/library/alpine/@tags/3.20/rootfs/etc/os-release'],
+  ['ghcr.io/me/app:v1:/usr', 'ghcr.io/me/app/@tags/v1/rootfs/usr'],
+  ['127.0.0.1:5000/me/app:v1:/', '127.0.0.1:5000/me/app/@tags/v1/rootfs'],
   ['docker://ghcr.io/me/app:v1:/usr', 'ghcr.io/me/app/@tags/v1/rootfs/usr'],
   ['INDEX.docker.io/library/alpine/3.20', 'docker.io/library/alpine/3.20'],
   ['oci:/srv/layout', 'store', 'oci:/srv/layout'],
