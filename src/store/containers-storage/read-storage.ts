@@ -23,7 +23,7 @@ import {
 import { RootedFiles } from './in-root.js';
 import type { StorageRoot } from './storage-root.js';
 import { layerChain, readableManifest } from './stored-manifest.js';
-import { readTarSplit } from './tar-split.js';
+import { TarSplitReader } from './tar-split.js';
 
 const log = createLogger('containers-storage');
 
@@ -150,13 +150,14 @@ class StorageReader {
       files: new RootedFiles(this.root.layerFiles(id)),
       size: diffSize,
     };
+    const reader = new TarSplitReader(layer);
     this.blobs.set(diffDigest, {
       size: diffSize,
       open: async (range: ByteRange, options: CallOptions) => {
         await stat(layer.path).catch((error: unknown) => {
           throw fileError(error, 'read layer', layer.path, { missing: 'not-found', digest: diffDigest });
         });
-        const chunks = readTarSplit(layer, range, options);
+        const chunks = reader.read(range, options);
         return {
           ...range,
           totalSize: diffSize,

@@ -12,6 +12,7 @@ import type { SnapshotStore } from '../../../../src/store/snapshot-store.js';
 import { collect, readBody, readRange, rejectsWith } from '../../../support/bodies.js';
 import { addStoredImage } from '../../../support/containers-storage.js';
 import { buildImage, sampleImage, type BuiltSingleImage } from '../../../support/image-builder.js';
+import { createPrng } from '../../../support/prng.js';
 import { tempDir } from '../../../support/temp.js';
 
 const limits = { timeout: 30_000 };
@@ -75,6 +76,40 @@ describe('containers-storage', limits, () => {
         );
       }
     }
+  });
+
+  it('gives the same bytes to reads that go on, that skip, that go back and that are at once', async (t) => {
+    const { root, ids, image, open } = await storage(t);
+    const store = await open();
+    const layer = (await manifestOf(store)).layers[1];
+    assert.ok(layer);
+    const tar = Buffer.from(image.layers[1]?.tar ?? []);
+    const prng = createPrng(21);
+    const read = async (start: number, end: number): Promise<void> => {
+      const range = { start, end: Math.min(end, tar.length) };
+      const bytes = await readRange(await store.fetch('', layer, { range }), range);
+      assert.ok(bytes.equals(tar.subarray(start, end)), `${start} to ${end}`);
+    };
+    for (let at = 0; at < tar.length; at += 10_007) await read(at, at + 10_007);
+    for (let round = 0; round < 60; round += 1) {
+      const start = prng.integer(tar.length - 1);
+      const one = read(start, start + 1 + prng.integer(20_000));
+      if (round % 3 === 0) await Promise.all([one, read(0, 5_000), read(tar.length - 10, tar.length)]);
+      else await one;
+    }
+    const left = await store.fetch('', layer);
+    for await (const chunk of left.chunks) {
+      assert.ok(chunk.length > 0);
+      break;
+    }
+    left.cancel();
+    await read(0, tar.length);
+    // What goes on does not begin again: it has the record open, and another one would be refused.
+    await read(0, 100_000);
+    await writeFile(join(root, 'overlay-layers', `${ids[1]}.tar-split.gz`), 'no gzip');
+    await read(100_000, 150_000);
+    await read(160_000, tar.length);
+    await rejectsWith(read(0, 100), 'invalid-content');
   });
 
   it('keeps the original manifest under its digest; its compressed layers are told to be elsewhere', async (t) => {
