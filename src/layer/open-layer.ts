@@ -132,6 +132,8 @@ export class OpenLayer implements Layer {
   }
 
   async readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
+    // An entry that the pass has not come to yet has no size.
+    while (row >= this.table.count && !this.checkReady()) await this.waiters.wait(options?.signal);
     const { table } = this;
     const size = table.kind(row) === 'file' ? table.size(row) : 0;
     const into = buffer.subarray(0, Math.max(0, Math.min(buffer.length, size - position)));

@@ -123,7 +123,7 @@ class EntryFile extends ContentNode implements FileNode {
   async open(options: CallOptions): Promise<OpenFile> {
     const loaded = this.view.peek() ?? (await this.view.load(options));
     const { layer: position, row } = loaded.merged.entryOf(this.node) ?? { layer: 0, row: 0 };
-    const layer = await this.view.openLayer(position, options);
+    const layer = await this.view.openLayer(position, options, row);
     const { table } = layer;
     const { layers } = this.view.parts.trees;
     const wanted = layers.canonicalRows(loaded.layers[position]?.identity ?? layer.identity);

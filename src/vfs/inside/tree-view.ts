@@ -79,12 +79,15 @@ export class TreeView {
     return source;
   }
 
-  /** A layer for one open file; its own to close, also when the tree is let go. */
-  async openLayer(layer: number, options: CallOptions): Promise<Layer> {
+  /** A layer for one open file, that of entry `row`; its own to close, also when the tree is let go. */
+  async openLayer(layer: number, options: CallOptions, row?: number): Promise<Layer> {
     const opened = await this.parts.trees.layers.openLayer(this.source(layer), options);
     try {
-      // Deferred: reads wait for their bytes only.
-      if (!this.parts.trees.streams) await opened.whenReady(options);
+      // Deferred: an entry that is known is enough, and reads wait for their bytes only.
+      const isKnown = (): boolean =>
+        this.parts.trees.streams && row !== undefined && row < opened.table.count;
+      while (!isKnown() && opened.progress().state === 'indexing') await opened.whenChanged(options);
+      if (!isKnown()) await opened.whenReady(options);
       return opened;
     } catch (error) {
       await opened.close();
