@@ -111,6 +111,71 @@ for (const driver of ['native', 'fuse-native'] satisfies DriverName[]) {
       assert.equal(await shell('cat "$1/local/copy/digest"', mountPoint), image.descriptor.digest);
     });
 
+    test('podman pulls what cp made', { skip: skipWithout('podman') }, async () => {
+      const storage = ['--root', join(directory, 'podman'), '--runroot', join(directory, 'podman-run')];
+      const podman = async (...words: string[]): Promise<string> => {
+        const { code, stdout, stderr } = await run(
+          'podman',
+          [...storage, '--storage-driver', 'vfs', ...words],
+          {
+            timeoutMs: 60_000,
+          },
+        );
+        assert.equal(code, 0, stderr);
+        return stdout.trim();
+      };
+      const name = `${docker.host}/copied:v1`;
+      await podman('pull', '--quiet', '--tls-verify=false', name);
+      assert.equal(
+        await podman('image', 'inspect', '--format', '{{.Digest}}', name),
+        image.descriptor.digest,
+      );
+      await podman('rmi', '--force', name);
+    });
+
+    test('an archive that skopeo saved becomes a tag', async () => {
+      const archive = join(directory, `saved-${driver}.tar`);
+      await shell(
+        'rm -f "$1"; skopeo copy -q --src-tls-verify=false "docker://$2/group/app:v1" "oci-archive:$1"; mkdir "$3/loaded"; cp "$1" "$3/loaded/image.tar"; rm "$1"',
+        archive,
+        docker.host,
+        app,
+      );
+      assert.equal(await skopeoDigest('group/app:loaded'), image.descriptor.digest);
+      await shell('rmdir "$1/loaded"', app);
+    });
+
+    test('a session takes parts by >> and is committed by its digest', async () => {
+      const parts = createPrng(9).bytes(3_000_000);
+      await writeFile(join(directory, 'part1'), parts.subarray(0, 1_000_000));
+      await writeFile(join(directory, 'part2'), parts.subarray(1_000_000));
+      await shell(
+        'mkdir "$1/@uploads/s"; cat "$2/part1" >> "$1/@uploads/s/data"; cat "$2/part2" >> "$1/@uploads/s/data"; echo "$3" > "$1/@uploads/s/digest"; rm -r "$1/@uploads/s"',
+        app,
+        directory,
+        digestOf(parts),
+      );
+      const head = await fetch(`${docker.url}/v2/group/app/blobs/${digestOf(parts)}`, { method: 'HEAD' });
+      assert.equal(head.headers.get('content-length'), String(parts.length));
+    });
+
+    test('a manifest before its blobs, by hand, is EINVAL, and they finish it', async () => {
+      const unseen = await sampleImage({ seed: 77 });
+      const files = join(directory, 'unseen');
+      await mkdir(files, { recursive: true });
+      for (const { descriptor, bytes } of unseen.blobs)
+        await writeFile(join(files, descriptor.digest), bytes);
+      const manifest = join(directory, 'unseen.json');
+      await writeFile(manifest, unseen.manifests[0]?.bytes ?? '');
+      await shell('mkdir -p "$1/hand/v1"', host);
+      const { code, stderr } = await run('cp', [manifest, join(host, 'hand', 'v1', 'manifest.json')]);
+      assert.equal(code, 1);
+      assert.match(stderr, /Invalid argument/);
+      assert.equal(await shell('ls "$1/hand/@uploads"', host), 'v1:manifest.json');
+      await shell('cp "$1"/sha256:* "$2/hand/@uploads/"', files, host);
+      assert.equal(await skopeoDigest('hand:v1'), unseen.descriptor.digest);
+    });
+
     test('cp between repositories is a mount: the registry says so', async () => {
       const layer = image.blobs.at(-1)?.descriptor;
       assert.ok(layer);

@@ -14,6 +14,12 @@ import { codeFacts, type ErrorCode } from '../../errors/codes.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { MountSettings, ReadyMessage } from './mount-settings.js';
 
+/**
+ * Node lets what is young grow to 48 MiB before it looks at it. What this process makes is short-lived or outside the
+ * heap: with 6 MiB `imgfs tags` stayed at 119 MiB resident instead of 140, in the same time.
+ */
+const youngGeneration = '--max-semi-space-size=2';
+
 /** Mounting takes well under a second without a network; a machine that swaps gets this long. */
 const readyTimeoutMs = 30_000;
 
@@ -73,7 +79,7 @@ export async function startDaemon(
   const main = fileURLToPath(new URL('./daemon-main.js', import.meta.url));
   if (settings.logFile !== undefined) mkdirSync(dirname(settings.logFile), { recursive: true, mode: 0o700 });
   const log = settings.logFile === undefined ? 'ignore' : openSync(settings.logFile, 'a', 0o600);
-  const child = spawn(process.execPath, [main, settings.mountPoint], {
+  const child = spawn(process.execPath, [youngGeneration, main, settings.mountPoint], {
     detached: true,
     stdio: ['pipe', log, log, 'pipe'],
   });

@@ -44,6 +44,8 @@ export class BlobWriter {
   readonly #deps: BlobWriterDeps;
   readonly #sender: Sender;
   readonly #stop = new AbortController();
+  /** Who has it open: it is not let go of behind their backs. */
+  holders = 0;
   #committed: Committed | undefined;
   #committing: Promise<Committed> | undefined;
   /** Changes since the last commit, or never committed. */
@@ -91,6 +93,11 @@ export class BlobWriter {
   /** What the content was at the last commit; undefined after a change. */
   get committed(): Committed | undefined {
     return this.#dirty ? undefined : this.#committed;
+  }
+
+  /** Let go of: the spool has nothing of it any more, or another process may have it. */
+  get isClosed(): boolean {
+    return this.#gone;
   }
 
   get failure(): ImgfsError | undefined {

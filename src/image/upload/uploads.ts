@@ -293,7 +293,7 @@ export class Uploads {
       if (this.#closed || !this.#active.has(id)) return;
       this.commit(writer)
         .then(
-          () => this.close(writer),
+          () => (writer.holders > 0 ? undefined : this.close(writer)),
           (error: unknown) => {
             const known = toImgfsError(error);
             log.info('upload failed again', { id, error: known.message });

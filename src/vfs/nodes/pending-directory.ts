@@ -12,7 +12,7 @@ import type { DirectoryNode, Found, Listing, ListedChild, NodeStat } from '../no
 import type { TreeContext } from '../tree-context.js';
 import type { ChangeableDirectory, Created } from '../writable-node.js';
 import { PendingImage, type DocumentName, type PendingPlace } from '../writing/pending-image.js';
-import { isSameProcess } from '../writing/thread-group.js';
+import { isSameProcess, processOf } from '../writing/thread-group.js';
 import type { UploadEntry } from '../writing/upload-entry.js';
 import { placeKey } from '../writing/place-key.js';
 import type { Writing } from '../writing/writing.js';
@@ -289,13 +289,17 @@ export function pendingPlace(store: PendingPlace['store'], parent: string, name:
 }
 
 /** Make the directory. @throws ImgfsError `exists`. */
-export function makePending(
+export async function makePending(
   context: TreeContext,
   writing: Writing,
   place: PendingPlace,
   caller: Pick<Caller, 'pid'>,
-): PendingDirectory {
-  const image = new PendingImage(writing, place, caller.pid);
+): Promise<PendingDirectory> {
+  // While it waits for the answer it is there to be looked at.
+  const image = new PendingImage(writing, place, {
+    thread: caller.pid,
+    process: await processOf(caller.pid),
+  });
   if (writing.pending.get(image.key)?.isDone === false)
     throw new ImgfsError('exists', `mkdir ${place.path}: it is there`);
   for (const [key, other] of writing.pending)

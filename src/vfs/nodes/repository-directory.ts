@@ -150,7 +150,7 @@ export class RepositoryDirectory implements ChangeableDirectory {
     });
   }
 
-  #pending(store: ImageStore, name: string, caller: Caller): PendingDirectory {
+  #pending(store: ImageStore, name: string, caller: Caller): Promise<PendingDirectory> {
     const { repository } = this.#place;
     return makePending(
       this.#context,

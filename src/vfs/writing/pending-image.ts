@@ -47,7 +47,7 @@ export class PendingImage {
   hasLayers = false;
   /** Thread that made the directory; 0: nobody who is still there. */
   readonly maker: number;
-  readonly #makerProcess: Promise<number> | undefined;
+  readonly #makerProcess: number | undefined;
   /** `image.tar`, which is made into the tag when it is closed. */
   archive: ArchiveUpload | undefined;
   /** The tag is made: only its maker, who may be copying still, sees the directory instead of the image. */
@@ -59,10 +59,14 @@ export class PendingImage {
   readonly #documents = new Map<DocumentName, Document>();
   #turn: Promise<unknown> = Promise.resolve();
 
-  /** `maker`: thread that made the directory; undefined for what an earlier process left behind. */
-  constructor(writing: Writing, place: PendingPlace, maker: number | undefined) {
-    this.maker = maker ?? -1;
-    this.#makerProcess = maker === undefined ? undefined : processOf(maker);
+  /** `maker`: who made the directory; undefined for what an earlier process left behind. */
+  constructor(
+    writing: Writing,
+    place: PendingPlace,
+    maker: { readonly thread: number; readonly process: number } | undefined,
+  ) {
+    this.maker = maker?.thread ?? -1;
+    this.#makerProcess = maker?.process;
     this.#writing = writing;
     this.place = place;
     this.key = placeKey(place.store, place.path);
@@ -231,7 +235,7 @@ export class PendingImage {
     const isCopying =
       operation === 'close' &&
       this.#makerProcess !== undefined &&
-      isSameProcess(await this.#makerProcess, await processOf(caller.pid));
+      isSameProcess(this.#makerProcess, await processOf(caller.pid));
     if (isCopying) return;
     throw new ImgfsError(
       'invalid',

@@ -23,7 +23,7 @@ export class UploadEntry {
     this.writer = writer;
     this.isSession = writer.state.session === true;
     // A session is open until its digest is written.
-    if (this.isSession) this.#handles = 1;
+    if (this.isSession) this.hold();
   }
 
   /** Open for writing somewhere. */
@@ -33,7 +33,12 @@ export class UploadEntry {
 
   /** Committed and let go of: the spool has nothing of it any more. */
   get isDone(): boolean {
-    return this.#done !== undefined && this.#handles === 0;
+    return this.#handles === 0 && this.#finished !== undefined;
+  }
+
+  /** What became of it; also when it was tried again after its last close. */
+  get #finished(): Committed | undefined {
+    return this.#done ?? (this.writer.isClosed ? this.writer.committed : undefined);
   }
 
   get committed(): Committed | undefined {
@@ -51,6 +56,7 @@ export class UploadEntry {
 
   hold(): void {
     this.#handles += 1;
+    this.writer.holders += 1;
   }
 
   /** Without moving a byte; false if the store would not. */
@@ -76,6 +82,7 @@ export class UploadEntry {
   /** A handle was released: the last one commits what no close did, and lets go of the spool. */
   async release(): Promise<void> {
     this.#handles -= 1;
+    this.writer.holders -= 1;
     if (this.#handles > 0) return;
     if (this.#discardFailed && this.writer.committed === undefined) return this.#uploads.cancel(this.writer);
     try {
@@ -93,7 +100,7 @@ export class UploadEntry {
 
   /** @throws ImgfsError `immutable`. */
   assertUnfinished(): void {
-    if (this.#done === undefined) return;
+    if (this.#finished === undefined) return;
     throw new ImgfsError('immutable', `upload ${this.writer.state.name}: it is committed`, {
       hint: 'rm it, which leaves the blob alone, and write it again',
     });

@@ -63,7 +63,9 @@ export class UploadHandle implements WritableFile {
   }
 
   async truncate(size: number): Promise<void> {
-    if (size === 0 && !this.#isHeld && this.#options.renew !== undefined) {
+    if (size === 0 && (!this.#isHeld || this.#entry.writer.isClosed) && this.#options.renew !== undefined) {
+      if (this.#isHeld) await this.#entry.release();
+      this.#isHeld = false;
       this.#entry = await this.#options.renew();
       this.#entry.hold();
       this.#isHeld = true;
