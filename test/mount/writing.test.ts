@@ -169,8 +169,9 @@ for (const driver of ['native', 'fuse-native'] satisfies DriverName[]) {
       await writeFile(manifest, unseen.manifests[0]?.bytes ?? '');
       await shell('mkdir -p "$1/hand/v1"', host);
       const { code, stderr } = await run('cp', [manifest, join(host, 'hand', 'v1', 'manifest.json')]);
-      assert.equal(code, 1);
-      assert.match(stderr, /Invalid argument/);
+      // libfuse 2's binding does not say who asks: then it might be `cp -r`.
+      assert.equal(code, driver === 'native' ? 1 : 0);
+      if (driver === 'native') assert.match(stderr, /Invalid argument/);
       assert.equal(await shell('ls "$1/hand/@uploads"', host), 'v1:manifest.json');
       await shell('cp "$1"/sha256:* "$2/hand/@uploads/"', files, host);
       assert.equal(await skopeoDigest('hand:v1'), unseen.descriptor.digest);
