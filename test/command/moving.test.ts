@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { Uploads } from '../../src/image/upload/uploads.js';
 import { run, skipWithout } from '../support/child.js';
 import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
 import { startFaultRegistry, type FaultRegistry } from '../support/fault-registry/index.js';
@@ -192,6 +193,35 @@ describe(
       await ok('upload', 'resume', listed.id);
       assert.equal(await ok('upload', 'ls'), '');
       assert.equal(other.content.repositories.get('late')?.blobs.size, 1);
+    });
+
+    test('a manifest that waits in the spool is listed, resumed when it is whole, and cancelled', async () => {
+      const uploads = new Uploads({ cacheDirectory: join(directory, 'home', '.cache', 'imgfs') });
+      const bytes = image.manifests[0]?.bytes ?? Buffer.alloc(0);
+      const leave = async (repository: string): Promise<string> => {
+        const kept = await uploads.keepManifest(
+          {
+            storeId: `docker://${docker.host}`,
+            repository,
+            document: 'manifest.json',
+            tag: 'kept',
+            path: 'x',
+          },
+          bytes,
+        );
+        await kept.release();
+        return kept.state.id;
+      };
+      const whole = await leave('group/app');
+      assert.match(await ok('upload', 'ls'), /waiting .*kept:manifest\.json/);
+      assert.equal(await ok('upload', 'resume', whole), image.descriptor.digest);
+      assert.equal(await ok('resolve', `${docker.host}/group/app:kept`), image.descriptor.digest);
+      const lacking = await leave('nothing/here');
+      const { code, stderr } = await imgfs(['upload', 'resume', lacking]);
+      assert.notEqual(code, 0);
+      assert.match(stderr, /lacks blob/);
+      await ok('upload', 'cancel', lacking);
+      assert.equal(await ok('upload', 'ls'), '');
     });
   },
 );

@@ -1,7 +1,13 @@
 /** `imgfs upload`: uploads that were cut off: list them, go on with them, give them up. */
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { StoreDirectory } from '../../image/stores.js';
-import { Uploads } from '../../image/upload/uploads.js';
+import { imageForTag, loadImage, openImageArchive } from '../../image/archive/load-archive.js';
+import type { CopyDestination } from '../../image/copy/copy-image.js';
+import { pushManifest } from '../../image/push-manifest.js';
+import type { OwnedUpload } from '../../image/upload/spool.js';
+import type { SpoolState } from '../../image/upload/spool-state.js';
+import { assertPusher, Uploads } from '../../image/upload/uploads.js';
+import type { Descriptor } from '../../oci/descriptor.js';
 import type { ImageStore } from '../../store/store.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { formatBytes, formatTable } from '../output.js';
@@ -24,7 +30,7 @@ async function list(uploads: Uploads, { out }: CommandContext): Promise<void> {
   }
   const rows = all.map(({ state, owned, size }) => [
     state.id,
-    owned ? 'active' : state.phase,
+    owned ? 'active' : state.manifest === undefined ? state.phase : 'waiting',
     formatBytes(size),
     `${state.storeId}/${state.repository}`,
     state.name,
@@ -76,8 +82,11 @@ async function act(
   const listed = (await uploads.spool.list()).find(({ state }) => state.id === id);
   if (listed === undefined)
     throw new ImgfsError('not-found', `upload ${id}: not in the spool`, { hint: 'imgfs upload ls' });
-  const writer = await uploads.adopt(id, await open(listed.state.storeId));
-  if (writer === undefined) throw new ImgfsError('busy', `upload ${id}: another process works on it`);
+  const { state } = listed;
+  if (state.manifest !== undefined || state.archive !== undefined)
+    return actOnOther(action, state, uploads, open, out);
+  const writer = await uploads.adopt(id, await open(state.storeId));
+  if (writer === undefined) throw busy(id);
   if (action === 'cancel') {
     await uploads.cancel(writer);
     if (out.json) out.document({ id, cancelled: true });
@@ -94,6 +103,60 @@ async function act(
   await uploads.close(writer);
   if (out.json) out.document({ id, ...descriptor });
   else out.line(descriptor.digest);
+}
+
+const busy = (id: string): ImgfsError => new ImgfsError('busy', `upload ${id}: another process works on it`);
+
+/** A manifest that waits for its blobs, or an archive that waits to be loaded. */
+async function actOnOther(
+  action: string,
+  { id, storeId, repository, manifest, archive }: SpoolState,
+  uploads: Uploads,
+  open: (storeId: string) => Promise<ImageStore>,
+  out: CommandContext['out'],
+): Promise<void> {
+  const upload = await uploads.spool.adopt(id);
+  if (upload === undefined) throw busy(id);
+  let isDone = action === 'cancel';
+  try {
+    if (!isDone) {
+      if (upload.state.phase === 'open')
+        throw new ImgfsError('invalid', `upload ${id}: its content was never finished`);
+      const place = { store: assertPusher(await open(storeId)), repository };
+      const { digest } =
+        archive === undefined
+          ? await putKept(upload, place, manifest)
+          : await loadKept(upload, place, archive.tag);
+      isDone = true;
+      if (out.json) out.document({ id, digest });
+      else out.line(digest);
+    } else if (out.json) out.document({ id, cancelled: true });
+    else out.line(`cancelled ${id}`);
+  } finally {
+    await (isDone ? upload.remove() : upload.release());
+  }
+}
+
+/** @throws ImgfsError `invalid` while blobs are missing. */
+async function putKept(
+  { file }: OwnedUpload,
+  place: CopyDestination,
+  manifest: SpoolState['manifest'],
+): Promise<Descriptor> {
+  const bytes = Buffer.alloc(file.size);
+  await file.read(bytes, 0);
+  const tag = manifest?.tag;
+  return pushManifest(place, bytes, tag === undefined ? {} : { tags: [tag] });
+}
+
+async function loadKept({ file }: OwnedUpload, place: CopyDestination, tag: string): Promise<Descriptor> {
+  const archive = await openImageArchive(file.path);
+  try {
+    const wanted = await imageForTag(archive, { repository: place.repository, tag });
+    return (await loadImage(archive, wanted, place, { tags: [tag] })).descriptor;
+  } finally {
+    await archive.close();
+  }
 }
 
 export const uploadCommand: Command = {
