@@ -140,6 +140,16 @@ async function filesBelow(folder: string): Promise<string[]> {
   return found.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
 }
 
+/** Files of a cache by the folder that they are in. */
+function byKind(cache: string, paths: readonly string[]): string[][] {
+  const kinds = new Map<string, string[]>();
+  for (const path of paths) {
+    const [kind = ''] = relative(cache, path).split('/');
+    kinds.set(kind, [...(kinds.get(kind) ?? []), path]);
+  }
+  return [...kinds.values()];
+}
+
 /** Flip one to three bits, or cut the file. */
 async function damage(path: string, prng: Prng): Promise<void> {
   const bytes = await readFile(path);
@@ -192,7 +202,9 @@ async function scenario(seed: number, prng: Prng): Promise<ScenarioResult> {
     let victim = 'the store';
     for (const folder of prng.pick(losses)) await rm(join(cache, folder), { recursive: true, force: true });
     if (isStoreSound) {
-      const path = prng.pick(await filesBelow(cache));
+      // Each kind as often as the others, whatever its number of files.
+      const kinds = byKind(cache, await filesBelow(cache));
+      const path = prng.pick(prng.pick(kinds));
       victim = relative(cache, path);
       await damage(path, prng);
     } else {
