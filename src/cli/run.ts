@@ -4,6 +4,7 @@ import { exitCodes } from '../errors/codes.js';
 import { exitCodeOf } from '../errors/errno.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import type { Arguments, Command, CommandContext } from './command.js';
+import { setLogLevels } from '../observe/log.js';
 import { createOutput } from './output.js';
 import { interruptedExit, signalOfProcess } from './signal.js';
 import { renderHelp } from './help.js';
@@ -55,6 +56,14 @@ async function parseAndRun(
   }
 }
 
+/**
+ * What fails in the tree is thrown at the verb, and told once, as its error. In a mount there is nobody to throw it at:
+ * there the log is all that is left of it.
+ */
+function quietTree(verb: string): void {
+  if (process.env['IMGFS_LOG'] === undefined && verb !== 'mount') setLogLevels('warn,vfs=error');
+}
+
 /** `imgfs cat … | head` is no failure. */
 function isBrokenPipe(error: unknown): boolean {
   return error instanceof Error && (error as NodeJS.ErrnoException).code === 'EPIPE';
@@ -74,6 +83,7 @@ export async function run(words: readonly string[], version: string): Promise<nu
   const verb = findVerb(first);
   try {
     if (verb !== undefined) {
+      quietTree(verb.name);
       const command = await verb.load();
       return await parseAndRun(command, words, { signal: signalOfProcess(), version });
     }
