@@ -10,7 +10,8 @@ import type { Body } from '../store/store.js';
 import type { BlobSource } from './content.js';
 import { ChunkBatch } from './chunk-batch.js';
 import { fetchRequests, fetchResumes, fetchedBytes } from './content-metrics.js';
-import { abortError, checkSignal, pause } from './waiting.js';
+import { abortError, checkSignal } from '../errors/aborted.js';
+import { pause } from './waiting.js';
 
 /** Resuming is free of harm while it gets on; a transfer that gets nowhere is tried twice. */
 const maxResumes = 8;

@@ -26,7 +26,7 @@ import type { Reservation } from './ledger.js';
 import { PassingDigest } from './passing-digest.js';
 import { longWindowBytes, type ReadAhead } from './read-ahead.js';
 import { Transfers } from './transfers.js';
-import { checkSignal, unlessAborted } from './waiting.js';
+import { checkSignal, untilAborted } from '../errors/aborted.js';
 
 const log = createLogger('content');
 
@@ -222,7 +222,7 @@ export class LazyBlob implements WindowSink {
     checkSignal(demand.signal);
     if (demand.isOver()) throw new ImgfsError('bad-handle', 'read blob: the reader is closed');
     if (this.#isWhole()) {
-      await unlessAborted(this.settle(), demand.signal);
+      await untilAborted(this.settle(), demand.signal);
       return undefined;
     }
     let window = this.#transfers.bringing(position);

@@ -2,7 +2,7 @@
 import type { ByteRange } from '../store/store.js';
 import type { BlobSource } from './content.js';
 import { FetchWindow, type WindowSink } from './fetch-window.js';
-import { checkSignal, unlessAborted } from './waiting.js';
+import { checkSignal, untilAborted } from '../errors/aborted.js';
 
 /** Takes bytes in order, each once, however often a server starts anew. */
 export type TakeBytes = (bytes: Uint8Array) => void | Promise<void>;
@@ -43,7 +43,7 @@ export async function streamRange(
   checkSignal(signal);
   const window = new FetchWindow(sink, source, range.start, range.end);
   try {
-    await unlessAborted(window.finished, signal);
+    await untilAborted(window.finished, signal);
   } finally {
     window.cancel();
   }

@@ -8,7 +8,7 @@ import type { BlobSource } from './content.js';
 import type { Extents } from './extents.js';
 import { FetchWindow, type WindowSink } from './fetch-window.js';
 import type { ReadAhead } from './read-ahead.js';
-import { unlessAborted } from './waiting.js';
+import { untilAborted } from '../errors/aborted.js';
 
 /** A window begins and ends at blocks of the file system where it can: half a block on disk is a whole one. */
 const blockBytes = 4096;
@@ -121,7 +121,7 @@ export class Transfers {
     });
     if (window !== undefined) window.waiters += 1;
     try {
-      await unlessAborted(woken, signal);
+      await untilAborted(woken, signal);
     } finally {
       if (waiter !== undefined) this.#waiters.delete(waiter);
       if (window !== undefined) {

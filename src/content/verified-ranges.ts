@@ -11,7 +11,8 @@ import { createDigester, digestAlgorithm, digestOf, type Digest, type Digester }
 import type { BlobSource } from './content.js';
 import { readThroughBytes, verificationFailures, verified } from './content-metrics.js';
 import { receiveRange, streamRange } from './receive-range.js';
-import { checkSignal, SharedWork } from './waiting.js';
+import { checkSignal } from '../errors/aborted.js';
+import { SharedWork } from './waiting.js';
 
 /** Fetched and checked as one: 4 ms of sha256 at 250 MB/s. */
 const pieceBytes = 1 << 20;

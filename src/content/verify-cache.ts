@@ -7,7 +7,7 @@ import type { BlobContext } from './blob-context.js';
 import { algorithms } from './cache-kinds.js';
 import { closeQuietly, errorCode, openFile, removePath, statFile } from './file-io.js';
 import { stamp } from './verified-stamp.js';
-import { checkSignal } from './waiting.js';
+import { checkSignal } from '../errors/aborted.js';
 
 /** Hashed in one go by a helper; between two goes the caller may give up. */
 const sliceBytes = 16 << 20;

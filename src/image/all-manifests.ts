@@ -2,6 +2,7 @@
  * Every manifest of a repository that can be found: what its tags stand for, the children of indexes, and what refers
  * to any of these. No registry lists manifests that have neither a tag nor a parent nor a subject.
  */
+import { ifMissing } from '../errors/if-missing.js';
 import { isImgfsError } from '../errors/imgfs-error.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest } from '../oci/digest.js';
@@ -58,12 +59,7 @@ async function tagged(
   tag: string,
   options: CallOptions,
 ): Promise<Descriptor | undefined> {
-  try {
-    return (await images.tags.resolve(store, { repository, tag }, options)).descriptor;
-  } catch (error) {
-    if (isImgfsError(error, 'not-found')) return undefined;
-    throw error;
-  }
+  return (await ifMissing(images.tags.resolve(store, { repository, tag }, options), undefined))?.descriptor;
 }
 
 async function childrenOf(

@@ -4,7 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ByteRange, CallOptions } from '../store/store.js';
-import { abortError } from './single-flight.js';
+import { abortError } from '../errors/aborted.js';
 
 /** 512 KiB take some 4 ms at 130 MB/s: below the 10 ms that nothing may block. */
 const sliceBytes = 512 * 1024;

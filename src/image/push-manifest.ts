@@ -3,6 +3,7 @@
  *
  * Registries check too, but not all of them, not everything, and with messages that name nothing.
  */
+import { isThere } from '../errors/if-missing.js';
 import { ImgfsError, isImgfsError } from '../errors/imgfs-error.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import { digestAlgorithm, digestOf, type Digest } from '../oci/digest.js';
@@ -137,13 +138,7 @@ async function hasManifest(
   { digest }: Descriptor,
   options: CallOptions,
 ): Promise<boolean> {
-  try {
-    await store.resolve({ repository, digest }, callOptions(options));
-    return true;
-  } catch (error) {
-    if (isImgfsError(error, 'not-found')) return false;
-    throw error;
-  }
+  return isThere(store.resolve({ repository, digest }, callOptions(options)));
 }
 
 async function hasBlob(

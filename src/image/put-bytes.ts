@@ -1,5 +1,5 @@
 /** A small blob that is at hand, into a repository: nothing is sent where it is there already. */
-import { isImgfsError } from '../errors/imgfs-error.js';
+import { isThere } from '../errors/if-missing.js';
 import { digestOf, type Digest } from '../oci/digest.js';
 import { isBlobStatter, type CallOptions } from '../store/store.js';
 import type { PushStore } from './upload/sender.js';
@@ -12,25 +12,19 @@ export async function putBytes(
   options: CallOptions = {},
 ): Promise<Digest> {
   const digest = digestOf(bytes);
-  if (await isThere(store, repository, digest, options)) return digest;
+  if (await hasBlob(store, repository, digest, options)) return digest;
   const upload = await store.startUpload(repository, { ...options, size: bytes.length });
   await upload.write(bytes, options);
   await upload.finish(digest, options);
   return digest;
 }
 
-async function isThere(
+async function hasBlob(
   store: PushStore,
   repository: string,
   digest: Digest,
   options: CallOptions,
 ): Promise<boolean> {
   if (!isBlobStatter(store)) return false;
-  try {
-    await store.statBlob(repository, digest, options);
-    return true;
-  } catch (error) {
-    if (isImgfsError(error, 'not-found')) return false;
-    throw error;
-  }
+  return isThere(store.statBlob(repository, digest, options));
 }

@@ -1,17 +1,13 @@
 /** Waits that can be given up. */
+import { untilAborted as untilSignal } from '../errors/aborted.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
+
+const interrupted = (): ImgfsError => new ImgfsError('interrupted', 'read layer: interrupted');
 
 /**
  * The promise, or the abort, whichever is first: work that others wait for as well goes on.
- * @throws ImgfsError `interrupted`, and what the promise rejects with.
+ * @throws ImgfsError `interrupted`, also when a deadline aborted it, and what the promise rejects with.
  */
-export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise;
-  const interrupted = (): ImgfsError => new ImgfsError('interrupted', 'read layer: interrupted');
-  if (signal.aborted) throw interrupted();
-  return new Promise<T>((resolve, reject) => {
-    const onAbort = (): void => reject(interrupted());
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
+export function untilAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return untilSignal(promise, signal, interrupted);
 }

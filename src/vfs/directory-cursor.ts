@@ -8,7 +8,7 @@
  * Calls on one cursor run one after the other. A caller that gives up loses nothing: the name it waited for is
  * there for the next call.
  */
-import { untilAborted } from '../image/single-flight.js';
+import { untilAborted } from '../errors/aborted.js';
 import type { ListedChild, Listing } from './node.js';
 
 export interface CursorPage {

@@ -6,7 +6,7 @@
  */
 import { constants } from 'node:fs';
 import { ImgfsError } from '../errors/imgfs-error.js';
-import { abortError } from '../image/single-flight.js';
+import { abortError } from '../errors/aborted.js';
 import { counter, gauge } from '../observe/metrics.js';
 import { DirectoryCursor } from './directory-cursor.js';
 import type { EntryExpiry } from './entry-expiry.js';

@@ -1,4 +1,5 @@
 /** The blobs of one copy: each once, a few at a time, asked for and mounted before a byte is sent. */
+import { ifMissing } from '../../errors/if-missing.js';
 import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { createDigester, digestAlgorithm, type Digest } from '../../oci/digest.js';
@@ -71,12 +72,7 @@ export class BlobCopier {
   async #isPresent({ digest, size }: Descriptor): Promise<boolean> {
     const { store, repository } = this.#destination;
     if (!isBlobStatter(store)) return false;
-    try {
-      return (await store.statBlob(repository, digest, this.#call)).size === size;
-    } catch (error) {
-      if (isImgfsError(error, 'not-found')) return false;
-      throw error;
-    }
+    return (await ifMissing(store.statBlob(repository, digest, this.#call), undefined))?.size === size;
   }
 
   async #isMounted(digest: Digest): Promise<boolean> {

@@ -2,7 +2,8 @@
  * Pushing under a tag that may be there already (linuxkit's `Push`): what is the same is left alone, platforms are
  * merged into the index that is there, and each platform may get a tag of its own.
  */
-import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
+import { ifMissing } from '../../errors/if-missing.js';
+import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { ImageIndex, Manifest } from '../../oci/manifest.js';
 import { manifestKind } from '../../oci/media-type.js';
@@ -87,12 +88,7 @@ async function tagged(
   tag: string,
   call: CallOptions,
 ): Promise<Descriptor | undefined> {
-  try {
-    return (await store.resolve({ repository, tag }, call)).descriptor;
-  } catch (error) {
-    if (isImgfsError(error, 'not-found')) return undefined;
-    throw error;
-  }
+  return (await ifMissing(store.resolve({ repository, tag }, call), undefined))?.descriptor;
 }
 
 async function manifestOf(

@@ -1,6 +1,7 @@
 /** The blobs of one repository (distribution's `LayerService`, later `BlobStore`; regclient's `Blob…` methods). */
 import { createDigester, digestAlgorithm, type Digest } from '../../oci/digest.js';
-import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
+import { isThere } from '../../errors/if-missing.js';
+import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { mediaTypes } from '../../oci/media-type.js';
 import {
@@ -48,13 +49,7 @@ export class RepositoryBlobs {
 
   /** True when the repository has the blob. @throws ImgfsError when the store gave no answer. */
   async exists(digest: Digest, options: CallOptions = {}): Promise<boolean> {
-    try {
-      await this.head(digest, options);
-      return true;
-    } catch (error) {
-      if (isImgfsError(error, 'not-found')) return false;
-      throw error;
-    }
+    return isThere(this.head(digest, options));
   }
 
   /**

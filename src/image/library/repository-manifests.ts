@@ -1,5 +1,6 @@
 /** The manifests of one repository (distribution's `ManifestService`, regclient's `Manifest…` methods). */
-import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
+import { isThere } from '../../errors/if-missing.js';
+import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { Manifest } from '../../oci/manifest.js';
@@ -67,13 +68,7 @@ export class RepositoryManifests {
 
   /** True when the repository has it. @throws ImgfsError when the store gave no answer. */
   async exists(name: string, options: CallOptions = {}): Promise<boolean> {
-    try {
-      await this.head(name, options);
-      return true;
-    } catch (error) {
-      if (isImgfsError(error, 'not-found')) return false;
-      throw error;
-    }
+    return isThere(this.head(name, options));
   }
 
   /**

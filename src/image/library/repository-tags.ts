@@ -1,5 +1,5 @@
 /** The tags of one repository (distribution's `TagService`, regclient's `TagList` and `TagDelete`). */
-import { isImgfsError } from '../../errors/imgfs-error.js';
+import { ifMissing, isThere } from '../../errors/if-missing.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { CallOptions, ImageStore, ListOptions } from '../../store/store.js';
@@ -54,13 +54,7 @@ export class RepositoryTags {
 
   /** True when the repository has the tag: one HEAD. @throws ImgfsError when the store gave no answer. */
   async exists(tag: string, options: CallOptions = {}): Promise<boolean> {
-    try {
-      await this.get(tag, options);
-      return true;
-    } catch (error) {
-      if (isImgfsError(error, 'not-found')) return false;
-      throw error;
-    }
+    return isThere(this.get(tag, options));
   }
 
   /**
@@ -107,11 +101,6 @@ export class RepositoryTags {
 
   /** Undefined for a tag that went since it was listed. */
   async #digestOf(tag: string, options: CallOptions): Promise<Digest | undefined> {
-    try {
-      return (await this.get(tag, options)).digest;
-    } catch (error) {
-      if (isImgfsError(error, 'not-found')) return undefined;
-      throw error;
-    }
+    return (await ifMissing(this.get(tag, options), undefined))?.digest;
   }
 }

@@ -4,7 +4,8 @@
  * Nothing is sent before it is worth it: a blob that fits into one chunk goes up in one request on commit, after the
  * store was asked whether it has it, and a blob whose digest is known beforehand is not sent where it is already.
  */
-import { ImgfsError, isImgfsError, describeError, toImgfsError } from '../../errors/imgfs-error.js';
+import { ifMissing } from '../../errors/if-missing.js';
+import { ImgfsError, describeError, toImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { digestAlgorithm, type Digest } from '../../oci/digest.js';
 import { mediaTypes } from '../../oci/media-type.js';
@@ -288,12 +289,7 @@ export class BlobWriter {
   async #present(digest: Digest, options: CallOptions): Promise<Descriptor | undefined> {
     const { store } = this.#deps;
     if (!isBlobStatter(store)) return undefined;
-    try {
-      return await store.statBlob(this.state.repository, digest, options);
-    } catch (error) {
-      if (isImgfsError(error, 'not-found')) return undefined;
-      throw error;
-    }
+    return ifMissing(store.statBlob(this.state.repository, digest, options), undefined);
   }
 
   async #mounted(digest: Digest, options: CallOptions): Promise<boolean> {

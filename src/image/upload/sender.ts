@@ -6,7 +6,7 @@ import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest, DigestAlgorithm } from '../../oci/digest.js';
 import { createLogger } from '../../observe/log.js';
-import { abortError } from '../single-flight.js';
+import { abortError } from '../../errors/aborted.js';
 import type { BlobUpload, CallOptions, ImageStore, Pusher } from '../../store/store.js';
 import type { SpooledFile } from './spooled-file.js';
 

@@ -3,7 +3,7 @@
  * used are let go when they take too much memory.
  */
 import { ImgfsError, isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
-import { untilAborted } from '../../image/single-flight.js';
+import { untilAborted } from '../../errors/aborted.js';
 import type { Layer } from '../../layer/layer.js';
 import type { LayerSource } from '../../layer/layer-source.js';
 import type { LayerStore } from '../../layer/layer-store.js';

@@ -6,7 +6,7 @@ import { ImgfsError, describeError, toImgfsError } from '../../errors/imgfs-erro
 import { imageForTag, loadImage, openImageArchive } from '../../image/archive/load-archive.js';
 import { assertPusher, isPassing } from '../../image/upload/uploads.js';
 import type { OwnedUpload } from '../../image/upload/spool.js';
-import { untilAborted } from '../../image/single-flight.js';
+import { untilAborted } from '../../errors/aborted.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
 import type { ImageStore } from '../../store/store.js';

@@ -1,6 +1,6 @@
 /** An open manifest: its bytes in memory, put when the file is closed. */
 import { ImgfsError } from '../../errors/imgfs-error.js';
-import { untilAborted } from '../../image/single-flight.js';
+import { untilAborted } from '../../errors/aborted.js';
 import { maxManifestBytes } from '../../oci/parse-manifest.js';
 import type { Caller } from '../file-system.js';
 import type { NodeStat } from '../node.js';

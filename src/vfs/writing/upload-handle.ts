@@ -1,7 +1,7 @@
 /** An open upload: what a program writes between open(2) and close(2). */
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { BlobSource } from '../../content/content.js';
-import { untilAborted } from '../../image/single-flight.js';
+import { untilAborted } from '../../errors/aborted.js';
 import type { Caller } from '../file-system.js';
 import type { NodeStat } from '../node.js';
 import type { WritableFile } from '../writable-node.js';

@@ -1,4 +1,5 @@
 /** A limit in time for work that takes no AbortSignal. */
+import { untilAborted as untilSignal } from '../../../errors/aborted.js';
 import { ImgfsError } from '../../../errors/imgfs-error.js';
 
 /**
@@ -20,28 +21,13 @@ export async function withDeadline<T>(work: Promise<T>, limitMs: number, operati
   }
 }
 
+const interrupted = (signal: AbortSignal): ImgfsError =>
+  new ImgfsError('interrupted', 'interrupted while waiting', { cause: signal.reason });
+
 /**
  * The outcome of `work`, or an `interrupted` error as soon as the signal fires. For work that is shared with others
  * and must not stop because one of them lost interest.
  */
-export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return await work;
-  const interrupted = (): ImgfsError =>
-    new ImgfsError('interrupted', 'interrupted while waiting', { cause: signal.reason });
-  if (signal.aborted) {
-    work.catch(() => undefined); // Nobody else may be waiting for it.
-    throw interrupted();
-  }
-  let stop: (() => void) | undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => {
-      reject(interrupted());
-    };
-    signal.addEventListener('abort', stop, { once: true });
-  });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    if (stop !== undefined) signal.removeEventListener('abort', stop);
-  }
+export function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  return untilSignal(work, signal, interrupted);
 }
