@@ -2,6 +2,7 @@
  * The daemon's own entry: settings on stdin, the answer on descriptor 3, then serving until the end. It loads no
  * command line: what is not in memory needs no bound.
  */
+import '../lean-parser.js';
 import { closeSync, writeSync } from 'node:fs';
 import { exitCodeOf } from '../../errors/errno.js';
 import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
