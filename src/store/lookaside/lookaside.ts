@@ -5,7 +5,6 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { request } from 'undici';
 import { ImgfsError, redactUrl } from '../../errors/imgfs-error.js';
 import { digestAlgorithm, digestHex, type Digest } from '../../oci/digest.js';
 import { fileError, fsErrorCode } from '../file-error.js';
@@ -100,6 +99,8 @@ async function fromFile(url: URL): Promise<Uint8Array | undefined> {
 async function fromWeb(url: URL, { signal }: CallOptions): Promise<Uint8Array | undefined> {
   const deadline = AbortSignal.timeout(requestTimeoutMs);
   try {
+    // Few repositories have signatures there, and undici as a whole is dear to load.
+    const { request } = await import('undici');
     const answer = await request(url, {
       signal: signal === undefined ? deadline : AbortSignal.any([signal, deadline]),
     });

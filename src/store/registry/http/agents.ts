@@ -3,10 +3,11 @@
  * certificate, proxy, and for targets that the registry named (`foreign`), whose addresses are checked.
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
-import { Agent, ProxyAgent, type Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import { ImgfsError } from '../../../errors/imgfs-error.js';
 import type { Endpoint, EndpointResolver } from '../endpoint.js';
 import { caps, type RegistryOptions } from '../options.js';
+import { Agent, openProxyAgent } from './dispatchers.js';
 import { checkedLookup, literalAddress, mayReach, reachOf, forbiddenTarget, type Reach } from './address.js';
 
 /** Registries close idle connections after 60 s (nginx 75, ALB 60, Go 90 and more): be the first to do so. */
@@ -106,7 +107,7 @@ export class Agents {
     };
     if (proxy !== undefined) {
       // The proxy resolves the name: only literal addresses could be checked.
-      return new ProxyAgent({
+      return openProxyAgent({
         ...common,
         uri: proxy,
         proxyTunnel: false,
