@@ -10,6 +10,7 @@ import { IndexFile } from '../index/index-file.js';
 import type { Span } from '../index/span-table.js';
 import { layerKey } from '../read/decoded-file.js';
 import { gzipHeaderBytes, maxGzipHeaderBytes } from './gzip-header.js';
+import { readHeaderNames, type HeaderNames } from './header-names.js';
 import { writeZtoc } from './write-ztoc.js';
 import { windowBytes, type Checkpoint } from './zinfo.js';
 
@@ -42,6 +43,17 @@ async function readFully(
   return bytes;
 }
 
+async function* pieces(
+  blob: BlobReader,
+  start: number,
+  end: number,
+  options?: CallOptions,
+): AsyncGenerator<Uint8Array> {
+  for (let at = start; at < end; at += pieceBytes) {
+    yield await readFully(blob, at, Math.min(end, at + pieceBytes), options);
+  }
+}
+
 async function digestRange(
   blob: BlobReader,
   start: number,
@@ -49,9 +61,7 @@ async function digestRange(
   options?: CallOptions,
 ): Promise<Buffer> {
   const hash = createHash('sha256');
-  for (let at = start; at < end; at += pieceBytes) {
-    hash.update(await readFully(blob, at, Math.min(end, at + pieceBytes), options));
-  }
+  for await (const piece of pieces(blob, start, end, options)) hash.update(piece);
   return hash.digest();
 }
 
@@ -109,9 +119,25 @@ function refuse(reason: string, { descriptor }: BlobSource): ImgfsError {
 }
 
 /**
+ * SOCI takes the header of an entry to begin where the data of the one before ends, and compares its name when the file
+ * is opened (soci-snapshotter fs/reader/reader.go, `Verify`).
+ */
+async function namesOf(
+  parts: ExportParts,
+  blob: BlobReader,
+  { table }: IndexFile,
+  options?: CallOptions,
+): Promise<HeaderNames['byDataOffset']> {
+  const { byDataOffset, isGapless } = await readHeaderNames(pieces(blob, 0, blob.size, options));
+  if (!isGapless || byDataOffset.size !== table.count)
+    throw refuse('it has headers that are of no entry, or of one that no container sees', parts.source);
+  return byDataOffset;
+}
+
+/**
  * The bytes of the zTOC. The blob is read as a whole: SOCI wants a digest of each of its spans.
- * @throws ImgfsError `unsupported` for layers that SOCI cannot tell about: not gzip, or with sparse files; `not-found`
- *   when there is no index of our own; what reading throws.
+ * @throws ImgfsError `unsupported` for layers that SOCI cannot tell about: not gzip, with sparse files, global headers or
+ *   entries of unknown type; `not-found` when there is no index of our own; what reading throws.
  */
 export async function exportZtoc(parts: ExportParts, options?: CallOptions): Promise<Uint8Array> {
   const { source, cache, spanBytes = defaultSpanBytes, buildTool } = parts;
@@ -125,6 +151,7 @@ export async function exportZtoc(parts: ExportParts, options?: CallOptions): Pro
     if (facts.format !== 'gzip') throw refuse(`it is ${facts.format}, and SOCI knows gzip`, source);
     for (let row = 0; row < table.count; row += 1)
       if (table.sparse(row) !== undefined) throw refuse('it has files with holes', source);
+    const names = await namesOf(parts, blob, index, options);
     const checkpoints = await checkpointsOf(index, blob, spanBytes, options);
     const spanDigests: Buffer[] = [];
     for (const [at, start] of checkpoints.entries()) {
@@ -138,6 +165,7 @@ export async function exportZtoc(parts: ExportParts, options?: CallOptions): Pro
       uncompressedSize: facts.decodedSize,
       spanBytes,
       table,
+      names,
       checkpoints,
       spanDigests,
     });

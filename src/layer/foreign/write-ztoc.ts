@@ -2,6 +2,7 @@
 import { nameToBytes } from '../../oci/name.js';
 import type { EntryTable } from '../index/entry-table.js';
 import { FlatBuilder, type FlatField } from './flat-builder.js';
+import type { HeaderNames } from './header-names.js';
 import { formatTime } from './rfc3339.js';
 import { checkpointBytes, windowBytes, zinfoHeaderBytes, type Checkpoint } from './zinfo.js';
 import { compressionAlgorithms, ztocSlots, ztocVersion } from './ztoc.js';
@@ -13,6 +14,8 @@ export interface ZtocContent {
   /** Decoded bytes of a span, about. */
   readonly spanBytes: number;
   readonly table: EntryTable;
+  /** Of every row. */
+  readonly names: HeaderNames['byDataOffset'];
   readonly checkpoints: readonly Checkpoint[];
   /** sha256 of the blob's bytes of each span. */
   readonly spanDigests: readonly Uint8Array[];
@@ -47,11 +50,14 @@ function zinfoBytes(checkpoints: readonly Checkpoint[], spanBytes: number): Uint
   return bytes;
 }
 
-function writeFile(builder: FlatBuilder, table: EntryTable, row: number): number {
+function writeFile(builder: FlatBuilder, { table, names }: ZtocContent, row: number): number {
   const { file: slots, pax: paxSlots } = ztocSlots;
   const kind = table.kind(row);
   const { major, minor } = table.device(row);
-  const path = table.path(row);
+  const { path, linkPath } = names.get(table.dataOffset(row)) ?? {
+    path: table.path(row),
+    linkPath: table.linkPath(row),
+  };
   const offset = (slot: number, value: number): FlatField => ({ slot, kind: 'offset', value });
   const int64 = (slot: number, value: number): FlatField => ({ slot, kind: 'int64', value });
   const records = [...table.xattrs(row)]
@@ -61,9 +67,9 @@ function writeFile(builder: FlatBuilder, table: EntryTable, row: number): number
       const keyAt = builder.string(Buffer.from(key, 'latin1'));
       return builder.table([offset(paxSlots.key, keyAt), offset(paxSlots.value, builder.string(value))]);
     });
-  const name = builder.string(nameToBytes(path === '' ? ('./' as typeof path) : path));
+  const name = builder.string(nameToBytes(path));
   const type = builder.string(types[kind]);
-  const link = builder.string(nameToBytes(table.linkPath(row)));
+  const link = builder.string(nameToBytes(linkPath));
   const none = builder.string('');
   const time = builder.string(formatTime(table.mtimeNs(row)));
   const pax = builder.vector(records);
@@ -92,7 +98,7 @@ export async function writeZtoc(content: ZtocContent): Promise<Uint8Array> {
   const { ztoc: slots, toc: tocSlots, compression } = ztocSlots;
   const files: number[] = [];
   for (let row = 0; row < table.count; row += 1) {
-    files.push(writeFile(builder, table, row));
+    files.push(writeFile(builder, content, row));
     if (row % entriesPerTurn === entriesPerTurn - 1) await nextTurn();
   }
   const toc = builder.table([{ slot: tocSlots.metadata, kind: 'offset', value: builder.vector(files) }]);

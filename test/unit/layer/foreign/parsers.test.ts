@@ -185,6 +185,7 @@ test('bytes that are no zTOC are refused', options, async () => {
     uncompressedSize: 5000,
     spanBytes: 1000,
     table: layerOf('a/', 'a/b=hello', 'a/c->b', 'a/d=>a/b'),
+    names: new Map(),
     checkpoints: [{ in: 10, out: 0, bits: 0, window: new Uint8Array(0) }],
     spanDigests: [new Uint8Array(32)],
   });

@@ -19,6 +19,7 @@ import {
   rowOf,
   type ForeignGround,
 } from '../../../support/foreign-ground.js';
+import { paxEntry, rawEntry, rawTar } from '../../../support/raw-tar.js';
 import { packings, sampleFiles, sampleTar } from '../../../support/sample-layer.js';
 import { tempDir } from '../../../support/temp.js';
 import { estargzLayer } from '../../../support/toc-layers.js';
@@ -154,6 +155,32 @@ test('zTOC: decoding with plain zlib from each place gives the archive', options
   }
 });
 
+test('zTOC: names are those of the headers, which SOCI compares', options, async (t) => {
+  const tar = rawTar(
+    rawEntry({ name: './', type: '5' }),
+    rawEntry({ name: './d/', type: '5' }),
+    rawEntry({ name: './d/f' }, 'content'),
+    paxEntry([['path', './d/long']]),
+    rawEntry({ name: 'short' }, 'content'),
+    rawEntry({ name: './l', type: '1', linkName: './d/f' }),
+  );
+  const ztoc = parseZtoc(await ztocOf(t, gzipSync(tar)));
+  const files = Array.from({ length: ztoc.fileCount }, (_, index) => ztoc.file(index));
+  assert.deepEqual(
+    files.map(({ name, linkName }) => `${Buffer.from(name)} ${Buffer.from(linkName)}`.trim()),
+    ['./', './d/', './d/f', './d/long', './l ./d/f'],
+  );
+});
+
+for (const [what, ...parts] of [
+  ['a global header', paxEntry([['comment', 'x']], 'g'), rawEntry({ name: 'f' }, 'content')],
+  ['an unknown type', rawEntry({ name: 'v', type: 'V' }), rawEntry({ name: 'f' }, 'content')],
+] as const) {
+  test(`zTOC: a layer with ${what} is refused, as SOCI does`, options, async (t) => {
+    await assert.rejects(ztocOf(t, gzipSync(rawTar(...parts))), /headers that are of no entry/);
+  });
+}
+
 /** Reads a zTOC with Google's FlatBuffers library, by the slots of SOCI's schema. */
 const pythonReader = `
 import sys, json, flatbuffers
@@ -182,13 +209,14 @@ for at in items(toc, 0):
     f = Table(buf, toc.Indirect(at))
     pax = [[string(p, 0), string(p, 1)] for p in (Table(buf, f.Indirect(a)) for a in items(f, 13))]
     files.append([string(f, 0), string(f, 1), number(f, 2, N.Int64Flags), number(f, 3, N.Int64Flags), string(f, 4),
-        number(f, 5, N.Int64Flags), number(f, 6, N.Uint32Flags), number(f, 7, N.Uint32Flags), string(f, 10),
+        number(f, 5, N.Int64Flags), number(f, 6, N.Uint32Flags), number(f, 7, N.Uint32Flags), string(f, 8), string(f, 9), string(f, 10),
         number(f, 11, N.Int64Flags), number(f, 12, N.Int64Flags), pax])
 c = table(z, 5)
 o = field(c, 3)
 print(json.dumps({'version': string(z, 0), 'tool': string(z, 1), 'compressed': number(z, 2, N.Int64Flags),
   'uncompressed': number(z, 3, N.Int64Flags), 'files': files, 'max': number(c, 1, N.Int32Flags),
-  'digests': [c.String(a).hex() for a in items(c, 2)], 'checkpoints': c.VectorLen(o),
+  'digests': [c.String(a).hex() for a in items(c, 2)], 'checkpoints': bytes(c.Bytes[c.Vector(o):c.Vector(o) + c.VectorLen(o)]).hex(),
+  'algorithm': c.Get(N.Int8Flags, c.Pos + field(c, 0)) if field(c, 0) else 1,
   'aligned': z.Pos % 8 == 0 or z.Pos % 4 == 0}))
 `;
 
@@ -211,7 +239,8 @@ test('zTOC: the FlatBuffers library of others reads what was written', options, 
   assert.equal(read['compressed'], blob.length);
   assert.equal(read['uncompressed'], mixedTar().length);
   assert.equal(read['max'], ours.maxSpanId);
-  assert.equal(read['checkpoints'], ours.checkpoints.length);
+  assert.equal(read['checkpoints'], hex(ours.checkpoints));
+  assert.equal(read['algorithm'], 1);
   assert.deepEqual(
     read['digests'],
     ours.spanDigests.map((digest) => hex(`sha256:${digest.toString('hex')}`)),
@@ -219,7 +248,7 @@ test('zTOC: the FlatBuffers library of others reads what was written', options, 
   const files = Array.from({ length: ours.fileCount }, (_, index) => {
     const file = ours.file(index);
     const pax = file.pax.map(([key, value]) => [hex(key), hex(value)]);
-    return [hex(file.name), hex(file.type), file.offset, file.size, hex(file.linkName), file.mode, file.uid, file.gid, hex(file.modTime), file.devMajor, file.devMinor, pax]; // prettier-ignore
+    return [hex(file.name), hex(file.type), file.offset, file.size, hex(file.linkName), file.mode, file.uid, file.gid, '', '', hex(file.modTime), file.devMajor, file.devMinor, pax]; // prettier-ignore
   });
   assert.deepEqual(read['files'], files);
 });
