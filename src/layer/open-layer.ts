@@ -157,7 +157,10 @@ export class OpenLayer implements Layer {
     return {
       fd: decoded.fd,
       present: (within) => data.present(within),
-      hold: (range) => decoded.hold(range),
+      hold: (range) => {
+        data.passed(range.start);
+        return decoded.hold(range);
+      },
     };
   }
 

@@ -156,6 +156,11 @@ export class DecodedFile {
     return this.states[index] === state.present;
   }
 
+  /** The span is on disk, or an earlier process said so. */
+  mayHave(index: number): boolean {
+    return (this.states[index] ?? state.absent) !== state.absent;
+  }
+
   /** True when the span is there and right; looks at its bytes the first time. */
   async check(span: Span): Promise<boolean> {
     const known = this.states[span.index] ?? state.absent;

@@ -9,7 +9,8 @@ import type { ByteRange, CallOptions } from '../../store/store.js';
 import type { Span } from '../index/span-table.js';
 import { untilAborted } from '../until-aborted.js';
 import type { DecodedFile } from './decoded-file.js';
-import { ReadPattern } from './read-pattern.js';
+import { maxAheadBytes } from './fetch-ahead.js';
+import { Readers, type Reader } from './readers.js';
 import { SpanRuns, type SpanRunsParts } from './span-runs.js';
 
 const log = createLogger('layer');
@@ -22,6 +23,8 @@ const spansPresent = counter(
 const shelfBytes = 16 << 20;
 /** Compressed bytes of neighbouring spans that are asked for in one go. */
 const maxJoinedBytes = 8 << 20;
+/** Decoded bytes kept ready for a reader that goes straight on: a quarter of a second of decoding. */
+const maxDecodedAheadBytes = 8 << 20;
 
 export interface LayerDataParts extends Omit<SpanRunsParts, 'keep'> {
   /** Undefined: nothing can be kept on disk. */
@@ -33,7 +36,7 @@ export interface LayerDataParts extends Omit<SpanRunsParts, 'keep'> {
 export class LayerData {
   private readonly parts: LayerDataParts;
   private readonly runs: SpanRuns;
-  private readonly pattern = new ReadPattern();
+  private readonly readers: Readers;
   private readonly loading = new Map<number, Promise<Uint8Array | undefined>>();
   private readonly shelf = new LRUCache<number, Uint8Array>({
     maxSize: shelfBytes,
@@ -43,6 +46,17 @@ export class LayerData {
   constructor(parts: LayerDataParts) {
     this.parts = parts;
     this.runs = new SpanRuns({ ...parts, keep: (span, bytes) => this.keep(span, bytes) });
+    this.readers = new Readers({
+      ...parts,
+      startOf: (index) => this.runs.startOf(index),
+      isThere: (index) => parts.decoded?.mayHave(index) === true,
+    });
+  }
+
+  /** Note that a file was opened whose bytes begin at `start`: who goes through the layer may read them without asking. */
+  passed(start: number): void {
+    const reader = this.readers.passing(start);
+    if (reader !== undefined) this.goAhead(reader, this.parts.spans.find(start));
   }
 
   /**
@@ -113,36 +127,48 @@ export class LayerData {
 
   /**
    * Note a read of `range`: what goes through several runs is fetched together, and a reader that goes straight on
-   * finds what comes next decoded.
+   * finds what comes next fetched and decoded.
    */
   private async join(range: ByteRange, options?: CallOptions): Promise<void> {
     const { spans, blob, decoded } = this.parts;
-    this.pattern.note(range.start, range.end);
+    const reader = this.readers.at(range.start, range.end);
     const first = spans.find(range.start);
+    if (reader.pattern.isSequential) return this.goAhead(reader, first);
     const last = Math.min(spans.count - 1, spans.find(range.end - 1));
-    this.decodeAhead(last + 1);
     let missing = first;
     while (missing <= last && decoded?.isPresent(missing) === true) missing += 1;
     if (missing > last || this.runs.startOf(missing) === this.runs.startOf(last)) return;
     const { in: start } = spans.get(this.runs.startOf(missing));
     const end = Math.min(spans.get(last).inEnd, start + maxJoinedBytes);
     // What stands in the way of this shows again, and is told, when the spans are read.
-    await blob.fill({ start, end }, { ...options, exact: !this.pattern.isSequential }).catch(() => undefined);
+    await blob.fill({ start, end }, { ...options, exact: true }).catch(() => undefined);
     options?.signal?.throwIfAborted();
   }
 
-  private decodeAhead(from: number): void {
+  /** A reader that goes on is at span `from`. */
+  private goAhead(reader: Reader, from: number): void {
+    const { pattern, fetching } = reader;
+    const { spans } = this.parts;
+    if (from >= spans.count) return;
+    const at = spans.get(Math.min(spans.count - 1, spans.find(pattern.position)));
+    fetching.advance(from, at.in, pattern.ahead(maxAheadBytes));
+    const until = pattern.position + pattern.ahead(maxDecodedAheadBytes);
+    reader.decodedTo = this.decodeAhead(Math.max(from, reader.decodedTo), fetching.askedTo, until);
+    pattern.ready(until);
+  }
+
+  /** Decode spans `[from, to)` that begin before decoded byte `until`; the number of the next one. */
+  private decodeAhead(from: number, to: number, until: number): number {
     const { spans, decoded } = this.parts;
-    const { aheadUntil } = this.pattern;
-    if (decoded === undefined) return;
-    for (let index = from; index < spans.count; index += 1) {
-      const span = spans.get(index);
-      if (span.out >= aheadUntil) return;
+    if (decoded === undefined) return from;
+    let index = from;
+    for (; index < to && spans.get(index).out < until; index += 1) {
       if (decoded.isPresent(index) || this.loading.has(index)) continue;
-      this.ensure(span).catch((error: unknown) =>
+      this.ensure(spans.get(index)).catch((error: unknown) =>
         log.debug('reading ahead failed', { error: String(error) }),
       );
     }
+    return index;
   }
 
   /** Make the span readable: undefined when it is on disk, else its bytes. */
@@ -171,8 +197,8 @@ export class LayerData {
   /** Fetch and decode; keeps the bytes on disk, else on the shelf. */
   private async load(span: Span, options?: CallOptions): Promise<Uint8Array> {
     try {
-      // Who jumps about pays for what it needs; who goes on gets longer and longer requests.
-      return await this.runs.load(span, { ...options, exact: !this.pattern.isSequential });
+      // Exactly what is needed: who goes on finds it fetched ahead.
+      return await this.runs.load(span, { ...options, exact: true });
     } catch (error) {
       if (error instanceof ImgfsError && error.code === 'invalid-content') this.parts.onBadIndex?.();
       throw error;
