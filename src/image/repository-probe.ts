@@ -27,11 +27,14 @@ interface Remembered<Answer> {
   readonly until: number;
 }
 
+/** `max` would make room for all of them now. */
+const growing = { maxSize: maxRemembered, sizeCalculation: () => 1 };
+
 export class RepositoryProbe {
   readonly #negativeTtlMs: number;
   readonly #now: () => number;
-  readonly #answers = new LRUCache<string, Remembered<ProbeAnswer>>({ max: maxRemembered });
-  readonly #prefixes = new LRUCache<string, Remembered<PrefixAnswer>>({ max: maxRemembered });
+  readonly #answers = new LRUCache<string, Remembered<ProbeAnswer>>(growing);
+  readonly #prefixes = new LRUCache<string, Remembered<PrefixAnswer>>(growing);
   /** Stores whose catalog was refused: not asked again for a while. */
   readonly #withoutCatalog = new LRUCache<string, Remembered<'unknown'>>({ max: 1000 });
   readonly #probes = new SingleFlight<ProbeAnswer>();

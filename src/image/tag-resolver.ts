@@ -67,7 +67,11 @@ export function isUnreachable(error: unknown): boolean {
 export class TagResolver {
   readonly #options: TagResolverOptions;
   readonly #now: () => number;
-  readonly #remembered = new LRUCache<string, Remembered>({ max: maxRemembered });
+  // `max` would make room for all of them now: 2 ms and 1.6 MB for 50,000.
+  readonly #remembered = new LRUCache<string, Remembered>({
+    maxSize: maxRemembered,
+    sizeCalculation: () => 1,
+  });
   readonly #flights = new SingleFlight<ResolvedName>();
   readonly #listeners = new Set<(moved: MovedTag) => void>();
 

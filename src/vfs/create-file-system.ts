@@ -86,7 +86,7 @@ export function createFileSystem(options: FileSystemOptions): FileSystem {
     configuredRegistries: configured.registries,
     visitedRegistries: new Set(),
     // As many as ever fail at once, and no more than a hostile registry may make us remember.
-    suspects: new LRUCache({ max: 10_000 }),
+    suspects: new LRUCache({ maxSize: 10_000, sizeCalculation: () => 1 }),
     repositoryNode: (store, repository, host) =>
       new RepositoryDirectory(context, {
         open: () => Promise.resolve(store),

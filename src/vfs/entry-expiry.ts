@@ -23,7 +23,11 @@ const maxWatched = 10_000;
 const maxEntriesPerTag = 8;
 
 export class EntryExpiry {
-  readonly #watched = new LRUCache<string, readonly WatchedEntry[]>({ max: maxWatched });
+  // `max` would make room for all of them now.
+  readonly #watched = new LRUCache<string, readonly WatchedEntry[]>({
+    maxSize: maxWatched,
+    sizeCalculation: () => 1,
+  });
   readonly #stop: () => void;
   #notifier: Notifier | undefined;
 
