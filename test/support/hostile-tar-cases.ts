@@ -129,8 +129,10 @@ for (const [label, target] of targets) {
     for (const type of ['1', '2'] as const) {
       const entry = make(target, type);
       const kind = type === '1' ? 'a hard link' : 'a symbolic link';
-      if (entry !== undefined)
-        add(`${kind} ${label}, ${placement}`, rawTar(entry, rawEntry({ name: 'next' })), ['l', 'next']);
+      const isGone = type === '2' && target.length > 4095;
+      if (entry === undefined) continue;
+      const archive = rawTar(entry, rawEntry({ name: 'next' }));
+      add(`${kind} ${label}, ${placement}`, archive, isGone ? ['next'] : ['l', 'next'], isGone ? 1 : 0);
     }
   }
 }
@@ -373,5 +375,50 @@ add('an old sparse map beyond the file', oldSparse([[386, piece(4000, 512)], rea
 add('an old sparse map of garbage', oldSparse([[386, 'garbage!'], realSize(4096)]), undefined);
 add('an old sparse map that goes on for ever', rawTar(rawHeader({ name: 'f', type: 'S', format: 'gnu', patches: [[386, piece(0, 0)], [482, '\x01'], realSize(0)] }), Buffer.alloc(512 * 50, 1)), undefined); // prettier-ignore
 add('an old sparse entry in a ustar archive', rawTar(rawHeader({ name: 'f', type: 'S' })), undefined);
+
+/** Several entries that only together do harm: each is a name, what it is, and where it leads. */
+const combined: readonly (readonly [
+  label: string,
+  ...entries: readonly (readonly [string, string?, string?])[],
+])[] = [
+  ['through an absolute link', ['l', '2', '/etc'], ['l/passwd']],
+  ['through a climbing link', ['l', '2', '../../..'], ['l/x']],
+  ['through a link in a folder', ['d/', '5'], ['d/l', '2', '../e'], ['e/', '5'], ['d/l/x']],
+  ['through links in a row', ['a', '2', 'b'], ['b', '2', 'c'], ['c', '2', '/d'], ['a/x']],
+  ['through a link to itself', ['l', '2', 'l'], ['l/x']],
+  ['through two links that lead to each other', ['a', '2', 'b'], ['b', '2', 'a'], ['a/x']],
+  ['a link in place of a folder that has files', ['d/', '5'], ['d/x'], ['d', '2', '/etc'], ['d/y']],
+  ['a folder in place of a link', ['d', '2', 'e'], ['e/', '5'], ['d/', '5'], ['d/x']],
+  ['a file in place of a folder', ['d/', '5'], ['d/x'], ['d']],
+  ['a folder in place of a file', ['d'], ['d/', '5'], ['d/x']],
+  ['a fifo in place of a folder', ['d/', '5'], ['d/x'], ['d', '6']],
+  ['a file below a file', ['f'], ['f/x']],
+  ['a hard link to a link that leads out', ['l', '2', '/etc/passwd'], ['h', '1', 'l']],
+  ['a hard link through a link that leads out', ['l', '2', '/etc'], ['h', '1', 'l/passwd']],
+  ['a hard link to a folder', ['d/', '5'], ['h', '1', 'd']],
+  ['a hard link in place of its target', ['f'], ['f', '1', 'f']],
+  ['a hard link, and then another file', ['f'], ['h', '1', 'f'], ['f'], ['g', '1', 'f']],
+  ['a hard link before its target', ['h', '1', 'f'], ['f']],
+  ['a hard link of a hard link', ['f'], ['g', '1', 'f'], ['h', '1', 'g']],
+  ['a hard link to a fifo', ['p', '6'], ['h', '1', 'p']],
+  ['a whiteout of nothing', ['.wh.nothing']],
+  ['a whiteout behind its file', ['d/', '5'], ['d/x'], ['d/.wh.x']],
+  ['a whiteout before its file', ['d/', '5'], ['d/.wh.x'], ['d/x']],
+  ['a whiteout of a folder with files', ['d/', '5'], ['d/x'], ['.wh.d']],
+  ['an opaque folder behind its files', ['d/', '5'], ['d/x'], ['d/.wh..wh..opq']],
+  ['a whiteout through a link', ['l', '2', '/'], ['d/', '5'], ['d/x'], ['l/d/.wh.x']],
+];
+for (const [label, ...entries] of combined) {
+  const parts = entries.map(([name, type, linkName]) =>
+    type === undefined
+      ? rawEntry({ name }, 'data')
+      : rawEntry({ name, type, ...(linkName === undefined ? {} : { linkName }) }),
+  );
+  add(
+    `together: ${label}`,
+    rawTar(...parts),
+    entries.map(([name]) => name.replace(/\/$/, '')),
+  );
+}
 
 export const hostileCases: readonly HostileCase[] = cases;

@@ -11,7 +11,7 @@ import { entryKinds, type EntryKind, type SparsePiece, type TarEntry } from '../
 import { BytePool } from './byte-pool.js';
 import { ColumnTable } from './columns.js';
 import type { Turns } from '../turns.js';
-import { cleanPath } from './entry-path.js';
+import { cleanPath, maxPathBytes } from './entry-path.js';
 import { decodeExtras, encodeExtras, noExtras, needsExtras, type EntryExtras } from './entry-extras.js';
 
 /** More entries are refused: the largest public images have below 1,000,000 files; this is 300 MB of index. */
@@ -54,6 +54,9 @@ export interface TableParts {
   readonly paths: BytePool;
   readonly extras: BytePool;
 }
+
+/** For chown(2) all bits set means "leave it": what unpacks as root leaves root. It is no owner that the kernel can show. */
+const ownerOf = (id: number): number => (id === 0xffff_ffff ? 0 : id);
 
 export class EntryTable {
   readonly parts: TableParts;
@@ -103,6 +106,10 @@ export class EntryTable {
       this.note(entry, 'name means the root, which can only be a directory');
       return;
     }
+    if (entry.kind === 'symlink' && entry.linkPath.length > maxPathBytes) {
+      this.note(entry, `link leads to a name longer than ${maxPathBytes} bytes`);
+      return;
+    }
     this.checkRoom();
     const { entries, names } = this.parts;
     const row = entries.add();
@@ -110,8 +117,8 @@ export class EntryTable {
     columns.size[row] = entry.size;
     columns.dataOffset[row] = entry.dataOffset;
     columns.mtimeNs[row] = entry.mtimeNs;
-    columns.uid[row] = entry.uid;
-    columns.gid[row] = entry.gid;
+    columns.uid[row] = ownerOf(entry.uid);
+    columns.gid[row] = ownerOf(entry.gid);
     columns.directory[row] = this.directoryId(path.directory);
     columns.name[row] = names.appendName(path.base);
     columns.nameLength[row] = path.base.length;

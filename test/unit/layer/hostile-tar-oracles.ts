@@ -24,6 +24,7 @@ const both: Reasons = [
   [/^an archive cut/, 'an archive may lack padding and end mark, but no part of a block, as in Go'],
   [/^an extended header and then/, 'Go takes the end for the end'],
   [/^(one zero block|a wrong checksum behind)/, 'they stop quietly, and hide what follows'],
+  [/^a symbolic link that is long/, 'they list a link that nobody can make'],
   [/^a(n old)? sparse (map|file|name)/, 'they look at a map only when they unpack, and in whole blocks'],
   [/^an old sparse entry/, 'they read the map of any entry'],
 ];
@@ -31,3 +32,26 @@ const both: Reasons = [
 export const gnuDiffers: Reasons = both;
 
 export const pythonDiffers: Reasons = both;
+
+/** Where `rootfs/` shows something else than umoci unpacks: most often umoci gives up the layer for one entry. */
+export const umociDiffers: Reasons = [
+  [/^the root by /, 'it refuses the layer; the entry is left out here, with a note'],
+  [/^a (part|path) that is too long/, 'it refuses the layer; the entry is left out here, with a note'],
+  [/^the longest path/, 'its folder is a part of the path, and so longer than a path may be'],
+  [/^an empty name of a file/, 'it refuses the layer; the entry is left out here, with a note'],
+  [/^a hard link |^a size on a hard link/, 'it refuses the layer for a link to nothing; it is left out here'],
+  [/^a symbolic link that is long/, 'it refuses the layer; the entry is left out here, with a note'],
+  [/^a symbolic link that is empty/, 'it refuses the layer; a link to nothing is shown here as it is'],
+  [/^type |^a header inside an unknown entry/, 'it refuses the layer; containerd skips such entries'],
+  [
+    /^a header inside a global header|^a global header with /,
+    'it refuses global headers; containerd skips them',
+  ],
+  [/^an archive cut inside an extended header/, 'it takes the end for the end'],
+  [
+    /^together: (through a link to itself|through two links|a file below|a hard link (through|to a|in place|before))/,
+    'it refuses the layer for one entry that cannot be made; here that is left out, or takes the place of a file above it',
+  ],
+  [/^a sparse file of 4 PiB/, 'it would write it out'],
+  [/^an old sparse map$/, 'it knows no old sparse files; containerd does'],
+];
