@@ -4,6 +4,7 @@
       "target_name": "imgfs",
       "sources": [
         "src/addon.cc",
+        "src/archive-module.cc",
         "src/bytes.cc",
         "src/fuse/attributes.cc",
         "src/fuse/binding.cc",
@@ -33,6 +34,7 @@
         "src/span-reader.cc",
         "src/tar/entry.cc",
         "src/tar/header.cc",
+        "src/tar/header-walk.cc",
         "src/tar/parser-state.cc",
         "src/tar/parser.cc",
         "src/tar/pax.cc",

@@ -18,7 +18,8 @@ const sources = join(native, 'src');
 const tests = join(native, 'test');
 
 /** Parts that need neither Node nor a device: the server of the driver, and everything about layers. */
-const needsNode = /^(addon|layer-module|fuse\/(binding.*|napi-values|watchdog|mount|device|session))\.cc$/;
+const needsNode =
+  /^(addon|archive-module|layer-module|fuse\/(binding.*|napi-values|watchdog|mount|device|session))\.cc$/;
 const partSources = readdirSync(sources, { recursive: true }).filter(
   (name) => name.endsWith('.cc') && !needsNode.test(name),
 );

@@ -15,5 +15,6 @@ NAPI_MODULE_INIT() {
   if (napi_set_named_property(env, exports, "abi", abi) != napi_ok) return nullptr;
   imgfs::registerFuse(env, exports);
   imgfs::registerLayer(env, exports);
+  imgfs::registerArchive(env, exports);
   return exports;
 }

@@ -8,6 +8,9 @@ namespace imgfs {
 // `exports.fuse`: the FUSE session. Registers nothing on a system without FUSE.
 void registerFuse(napi_env env, napi_value exports);
 
+// `exports.archive`: headers of archives on disk.
+void registerArchive(napi_env env, napi_value exports);
+
 // `exports.layer`: random access into compressed layers.
 void registerLayer(napi_env env, napi_value exports);
 

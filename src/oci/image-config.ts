@@ -73,11 +73,25 @@ export function parseImageConfig(bytes: Uint8Array): ImageConfig {
     ...strings(document, where, { created: 'created', author: 'author', dockerVersion: 'docker_version' }),
     ...(named ? { platform: parsePlatformObject(document, where) } : {}),
     config: parseRunConfig(optionalObject(document, 'config', where) ?? {}, `${where}.config`),
-    diffIds: (optionalArray(rootfs, 'diff_ids', `${where}.rootfs`) ?? []).map((value, index) =>
-      isDigest(value) ? value : refuseField(`${where}.rootfs.diff_ids[${index}]`, 'not a digest'),
-    ),
+    diffIds: diffIdsOf(rootfs, where),
     history: history.map((entry, index) => parseHistory(entry, `${where}.history[${index}]`)),
   };
+}
+
+/**
+ * The digests of the layers uncompressed, and nothing else of a config.
+ * @throws ImgfsError `too-large`, `invalid-content`.
+ */
+export function parseDiffIds(bytes: Uint8Array): readonly Digest[] {
+  const where = 'image config';
+  const document = asObject(parseUntrustedJson(bytes, { what: where, maxBytes: maxConfigBytes }), where);
+  return diffIdsOf(optionalObject(document, 'rootfs', where) ?? {}, where);
+}
+
+function diffIdsOf(rootfs: JsonObject, where: string): readonly Digest[] {
+  return (optionalArray(rootfs, 'diff_ids', `${where}.rootfs`) ?? []).map((value, index) =>
+    isDigest(value) ? value : refuseField(`${where}.rootfs.diff_ids[${index}]`, 'not a digest'),
+  );
 }
 
 function parseRunConfig(object: JsonObject, where: string): RunConfig {

@@ -5,6 +5,7 @@ import type { ImageTable } from '../layout/image-table.js';
 import type { CallOptions } from '../store.js';
 import type { ArchiveFile } from './archive-file.js';
 import type { MemberTable } from './member-table.js';
+import type { SeenBytes } from './seen-bytes.js';
 import type { TarMember } from './scan-tar.js';
 
 /** Bytes of a blob: in the archive, or made by us. */
@@ -22,6 +23,8 @@ export interface ArchiveContents {
 export interface ScannedArchive {
   readonly file: ArchiveFile;
   readonly members: MemberTable;
+  /** What was read along with the headers, as long as it is kept. */
+  readonly seen?: SeenBytes;
 }
 
 export function blobSize(blob: ArchiveBlob): number {
@@ -30,7 +33,7 @@ export function blobSize(blob: ArchiveBlob): number {
 
 /** A small member whole. @throws ImgfsError `too-large`, `stale`. */
 export async function readMember(
-  { file }: ScannedArchive,
+  { file, seen }: ScannedArchive,
   { name, offset, size }: TarMember,
   maxBytes: number,
 ): Promise<Buffer> {
@@ -40,6 +43,9 @@ export async function readMember(
       `read ${file.path}: ${name} has ${size} bytes, the limit is ${maxBytes}`,
     );
   }
+  const known = seen?.find(offset, size);
+  // A copy: what was seen is forgotten, a config is kept.
+  if (known !== undefined) return Buffer.from(known);
   const buffer = Buffer.alloc(size);
   await readExactly(file, buffer, offset, size);
   return buffer;

@@ -76,12 +76,15 @@ async function sniff(handle: FileHandle): Promise<Compression | undefined> {
 
 /** Compression of a file by its first 6 bytes. */
 export function sniffCompression(bytes: Uint8Array): Compression | undefined {
-  const hex = Buffer.from(bytes).toString('hex');
-  if (hex.startsWith('1f8b')) return 'gzip';
-  if (hex.startsWith('28b52ffd')) return 'zstd';
-  if (hex.startsWith('fd377a585a00')) return 'xz';
-  return hex.startsWith('425a68') ? 'bzip2' : undefined;
+  return magics.find(({ magic }) => magic.every((byte, at) => bytes[at] === byte))?.compression;
 }
+
+const magics: readonly { readonly compression: Compression; readonly magic: readonly number[] }[] = [
+  { compression: 'gzip', magic: [0x1f, 0x8b] },
+  { compression: 'zstd', magic: [0x28, 0xb5, 0x2f, 0xfd] },
+  { compression: 'xz', magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0] },
+  { compression: 'bzip2', magic: [0x42, 0x5a, 0x68] },
+];
 
 /** Undefined: the addon does it. */
 function decompressor(path: string, compression: Compression): Transform | undefined {

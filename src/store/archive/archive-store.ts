@@ -14,7 +14,7 @@ import {
   type SnapshotStoreOptions,
 } from '../snapshot-store.js';
 import type { CallOptions } from '../store.js';
-import type { ArchiveContents } from './archive-contents.js';
+import type { ArchiveContents, ScannedArchive } from './archive-contents.js';
 import {
   archiveIdentity,
   openArchiveFile,
@@ -25,6 +25,8 @@ import { loadDockerArchive, type LoadOptions } from './docker-archive.js';
 import { MemberTable } from './member-table.js';
 import { loadOciArchive } from './oci-archive.js';
 import { scanTar } from './scan-tar.js';
+import { SeenBytes } from './seen-bytes.js';
+import { headerWalker } from './walk-headers.js';
 
 export interface ArchiveStoreOptions extends ArchiveFileOptions, SnapshotStoreOptions {}
 
@@ -57,10 +59,7 @@ export async function openArchiveStore(
 }
 
 /** Finds what a tar file of some format holds. */
-export type ArchiveLoader = (
-  archive: { readonly file: ArchiveFile; readonly members: MemberTable },
-  options: LoadOptions,
-) => Promise<ArchiveContents>;
+export type ArchiveLoader = (archive: ScannedArchive, options: LoadOptions) => Promise<ArchiveContents>;
 
 /** A tar file as a store; `path` is absolute. */
 export function archiveSource(
@@ -78,10 +77,10 @@ export function archiveSource(
     load: async (call) => {
       const file = await openArchiveFile(path, { ...options, ...call });
       try {
-        return {
-          identity: file.identity,
-          snapshot: makeSnapshot(file, await load(await scan(file, call), { ...options, ...call })),
-        };
+        const archive = await scan(file, call);
+        const contents = await load(archive, { ...options, ...call });
+        archive.seen.clear();
+        return { identity: file.identity, snapshot: makeSnapshot(file, contents) };
       } catch (error) {
         await file.close();
         throw fileError(error, 'open archive', path);
@@ -103,11 +102,20 @@ const statBig = (path: string) => stat(path, { bigint: true });
 async function scan(
   file: ArchiveFile,
   call: CallOptions,
-): Promise<{ file: ArchiveFile; members: MemberTable }> {
+): Promise<ScannedArchive & { readonly seen: SeenBytes }> {
+  const { handle, path, size } = file;
   const read = async (buffer: Buffer, position: number): Promise<number> =>
-    (await file.handle.read(buffer, 0, buffer.length, position)).bytesRead;
-  const members = await scanTar(read, { path: file.path, size: file.size, ...call });
-  return { file, members: new MemberTable(file.path, members) };
+    (await handle.read(buffer, 0, buffer.length, position)).bytesRead;
+  const seen = new SeenBytes();
+  const walk = headerWalker(handle.fd, size, path);
+  const members = await scanTar(read, {
+    path,
+    size,
+    seen,
+    ...(walk === undefined ? {} : { walk }),
+    ...call,
+  });
+  return { file, members: new MemberTable(path, members), seen };
 }
 
 function makeSnapshot(file: ArchiveFile, contents: ArchiveContents): ArchiveSnapshot {

@@ -9,7 +9,7 @@
 import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { digestOf, isDigest, type Digest } from '../../oci/digest.js';
-import { maxConfigBytes, parseImageConfig } from '../../oci/image-config.js';
+import { maxConfigBytes, parseDiffIds } from '../../oci/image-config.js';
 import { asObject, optionalStrings, refuseField, requiredString } from '../../oci/json-fields.js';
 import { parseUntrustedJson } from '../../oci/json.js';
 import type { Manifest } from '../../oci/manifest.js';
@@ -194,7 +194,10 @@ async function readLayoutManifest(
   }
 }
 
-/** The fields and their order are those of containers/image. Media types say how the layers really are stored. */
+/**
+ * The fields and their order are those of containers/image. Media types say how the layers really are stored: the digest
+ * of one that is not compressed is its diffID, that of another is in its name, or has to be computed.
+ */
 async function synthesize(
   archive: ScannedArchive,
   image: SavedImage,
@@ -202,7 +205,7 @@ async function synthesize(
   blobs: Map<Digest, ArchiveBlob>,
   options: LoadOptions,
 ): Promise<Descriptor> {
-  const { diffIds } = parseImageConfig(config);
+  const diffIds = parseDiffIds(config);
   if (diffIds.length !== image.layers.length) {
     throw new ImgfsError(
       'invalid-content',
@@ -212,9 +215,14 @@ async function synthesize(
   }
   const layers: object[] = [];
   for (const [at, diffId] of diffIds.entries()) {
-    const { descriptor, blob } = await layerBlob(archive, image.layers[at] ?? '', diffId, options);
-    blobs.set(descriptor.digest, blob);
-    layers.push({ mediaType: descriptor.mediaType, size: descriptor.size, digest: descriptor.digest });
+    const member = archive.members.mustFind(image.layers[at] ?? '');
+    const compression = sniffCompression(member.head ?? (await headOf(archive, member))) ?? 'none';
+    const digest =
+      compression === 'none'
+        ? diffId
+        : (namedDigest(member) ?? (await rememberedDigest(archive, member, options)));
+    blobs.set(digest, member);
+    layers.push({ mediaType: layerTypes[compression], size: member.size, digest });
   }
   const configDigest = digestOf(config);
   blobs.set(configDigest, { bytes: config });
@@ -240,32 +248,13 @@ const layerTypes = {
   none: mediaTypes.dockerLayer,
 } as const;
 
-/**
- * A layer as it is stored. Uncompressed, its digest is its diffID. Compressed, it is the one in its name where it has
- * one (`blobs/sha256/<hex>`); else it has to be computed.
- */
-async function layerBlob(
-  archive: ScannedArchive,
-  path: string,
-  diffId: Digest,
-  options: LoadOptions,
-): Promise<{ readonly descriptor: Descriptor; readonly blob: TarMember }> {
-  const member = archive.members.mustFind(path);
-  const head = await headOf(archive, member);
-  const compression = sniffCompression(head) ?? 'none';
-  const named = member.name.replace(/^blobs\/([a-z0-9]+)\/([0-9a-f]+)$/, '$1:$2');
-  const digest =
-    compression === 'none'
-      ? diffId
-      : isDigest(named)
-        ? named
-        : await rememberedDigest(archive, member, options);
-  return { descriptor: { mediaType: layerTypes[compression], digest, size: member.size }, blob: member };
+/** The digest in the name of a member: `blobs/sha256/<hex>`. */
+function namedDigest({ name }: TarMember): Digest | undefined {
+  const named = name.replace(/^blobs\/([a-z0-9]+)\/([0-9a-f]+)$/, '$1:$2');
+  return isDigest(named) ? named : undefined;
 }
 
-/** Mostly it came with the header. */
-async function headOf(archive: ScannedArchive, { head, offset, size }: TarMember): Promise<Buffer> {
-  if (head !== undefined) return head;
+async function headOf(archive: ScannedArchive, { offset, size }: TarMember): Promise<Buffer> {
   const bytes = Buffer.alloc(Math.min(headBytes, size));
   await readExactly(archive.file, bytes, offset, bytes.length);
   return bytes;

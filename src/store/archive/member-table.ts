@@ -14,7 +14,9 @@ export class MemberTable {
   constructor(path: string, members: readonly TarMember[]) {
     this.path = path;
     for (const member of members) {
-      this.members.set(member.name, [...(this.members.get(member.name) ?? []), member]);
+      const known = this.members.get(member.name);
+      if (known === undefined) this.members.set(member.name, [member]);
+      else known.push(member);
     }
   }
 

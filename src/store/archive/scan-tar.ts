@@ -1,6 +1,6 @@
 /**
- * The members of a tar file, by seeking from header to header: contents are not read. A 5 GB archive of 100 layers
- * costs 100 reads of 4 KiB.
+ * The members of a tar file, by seeking from header to header: contents are not read, unless they are so short that
+ * jumping over them would take longer. A 5 GB archive of 100 layers costs 100 reads of a page.
  */
 import { posix } from 'node:path';
 import { ImgfsError } from '../../errors/imgfs-error.js';
@@ -14,8 +14,10 @@ import {
   type PaxFields,
   type TarHeader,
 } from './tar-header.js';
+import { SeenBytes } from './seen-bytes.js';
+import type { HeaderWalk, HeaderWalker, WalkedHeader } from './walk-headers.js';
 
-/** Enough to tell a compression. */
+/** Enough to tell a compression; the addon gives 8. */
 export const headBytes = 6;
 
 export interface TarMember {
@@ -38,6 +40,10 @@ export interface ScanOptions extends CallOptions {
   /** For messages. */
   readonly path: string;
   readonly size: number;
+  /** Reads headers ahead; without it each is read by itself. */
+  readonly walk?: HeaderWalker;
+  /** Takes what was read. */
+  readonly seen?: SeenBytes;
 }
 
 /** Long names and pax records of one member: paths have at most 4096 bytes, xattrs may be longer. */
@@ -46,8 +52,10 @@ const maxExtensionBytes = 1024 * 1024;
 /** 200,000 names of 100 bytes are 40 MB; archives of images have one member for each layer and config. */
 const maxMembers = 200_000;
 
-/** Headers of small members lie close together: one read gets several. */
-const windowBytes = 4096;
+/** What lies closer is read along, and each such read is twice as long as the one before (native/src/tar/header-walk.cc). */
+const nearBytes = 32 * 1024;
+const shortestRead = 4096;
+const longestRead = 128 * 1024;
 
 /**
  * Every member, in order.
@@ -55,6 +63,14 @@ const windowBytes = 4096;
  */
 export async function scanTar(read: PositionedRead, options: ScanOptions): Promise<readonly TarMember[]> {
   const window = new ReadWindow(read, options);
+  try {
+    return await scanMembers(window, options);
+  } finally {
+    await window.settle();
+  }
+}
+
+async function scanMembers(window: ReadWindow, options: ScanOptions): Promise<readonly TarMember[]> {
   const members: TarMember[] = [];
   for (let at = 0; at < options.size;) {
     if (options.signal?.aborted === true) {
@@ -75,23 +91,45 @@ export async function scanTar(read: PositionedRead, options: ScanOptions): Promi
 class ReadWindow {
   private readonly read: PositionedRead;
   private readonly options: ScanOptions;
-  private buffer = Buffer.alloc(0);
-  private start = 0;
+  private readonly seenBytes: SeenBytes;
+  /** Where the last read ended, and how long the next will be if it goes on there. */
+  private readEnd = 0;
+  private readBytes = shortestRead;
+  /** Those of the last walk. */
+  private headers: ReadonlyMap<number, WalkedHeader> = new Map();
+  /** The walk that was begun while the headers before it are judged. */
+  private ahead: { readonly at: number; readonly walk: Promise<HeaderWalk> } | undefined;
 
   constructor(read: PositionedRead, options: ScanOptions) {
     this.read = read;
     this.options = options;
+    this.seenBytes = options.seen ?? new SeenBytes();
+  }
+
+  /** Nothing is being read any more. */
+  async settle(): Promise<void> {
+    await this.ahead?.walk.catch(() => undefined);
   }
 
   /** A copy of these bytes, if they were read already. */
   seen(position: number, length: number): Buffer | undefined {
-    const from = position - this.start;
-    if (length === 0 || from < 0 || from + length > this.buffer.length) return undefined;
-    return Buffer.from(this.buffer.subarray(from, from + length));
+    const bytes = length === 0 ? undefined : this.seenBytes.find(position, length);
+    return bytes === undefined ? undefined : Buffer.from(bytes);
+  }
+
+  /** The header at `position`, if the walk has come by. */
+  headerAt(position: number): WalkedHeader | undefined {
+    return this.headers.get(position);
+  }
+
+  /** The header at `position`; undefined for zeros. @throws ImgfsError `invalid-content` for what is none. */
+  async header(position: number, where: string): Promise<TarHeader | undefined> {
+    await this.walkTo(position);
+    return this.headers.get(position) ?? parseTarHeader(await this.bytes(position, blockBytes), where);
   }
 
   /** Exactly `length` bytes at `position`. @throws ImgfsError `invalid-content` at the end of the file. */
-  async bytes(position: number, length: number): Promise<Buffer> {
+  bytes(position: number, length: number): Buffer | Promise<Buffer> {
     const { path, size } = this.options;
     if (position + length > size) {
       throw new ImgfsError('invalid-content', `scan ${path}: cut short at byte ${size}`, {
@@ -99,15 +137,33 @@ class ReadWindow {
         hint: 'the archive is incomplete: copy or save it again',
       });
     }
-    if (position < this.start || position + length > this.start + this.buffer.length) {
-      const buffer = Buffer.alloc(Math.min(Math.max(windowBytes, length), size - position));
-      const filled = await this.read(buffer, position);
-      if (filled < length)
-        throw new ImgfsError('stale', `scan ${path}: it shrank while it was read`, { path });
-      this.buffer = buffer.subarray(0, filled);
-      this.start = position;
-    }
-    return this.buffer.subarray(position - this.start, position - this.start + length);
+    return this.seenBytes.find(position, length) ?? this.load(position, length);
+  }
+
+  private async load(position: number, length: number): Promise<Buffer> {
+    const { path, size } = this.options;
+    const isNear = position >= this.readEnd && position < this.readEnd + nearBytes && this.readEnd > 0;
+    this.readBytes = isNear ? Math.min(this.readBytes * 2, longestRead) : shortestRead;
+    const buffer = Buffer.alloc(Math.min(Math.max(this.readBytes, length), size - position));
+    const filled = await this.read(buffer, position);
+    if (filled < length) throw new ImgfsError('stale', `scan ${path}: it shrank while it was read`, { path });
+    this.readEnd = position + filled;
+    this.seenBytes.add(position, buffer.subarray(0, filled));
+    return buffer.subarray(0, length);
+  }
+
+  /** Take the headers from `position` on, where somebody reads ahead. */
+  private async walkTo(position: number): Promise<void> {
+    const { walk } = this.options;
+    if (walk === undefined || this.seenBytes.find(position, blockBytes) !== undefined) return;
+    const { ahead } = this;
+    if (ahead !== undefined && ahead.at !== position) await this.settle();
+    const { headers, windows, next } = await (ahead?.at === position ? ahead.walk : walk(position));
+    this.ahead = next === undefined ? undefined : { at: next, walk: walk(next) };
+    // A failure is thrown when its turn comes.
+    this.ahead?.walk.catch(() => undefined);
+    this.headers = headers;
+    for (const { offset, bytes } of windows) this.seenBytes.add(offset, bytes);
   }
 }
 
@@ -123,7 +179,7 @@ async function readMember(window: ReadWindow, at: number, options: ScanOptions):
   let longLink: string | undefined;
   for (let position = at; ;) {
     const where = `scan ${options.path}: at byte ${position}`;
-    const header = parseTarHeader(await window.bytes(position, blockBytes), where);
+    const header = window.headerAt(position) ?? (await window.header(position, where));
     if (header === undefined) {
       if (position !== at) refuseField(where, 'an extension header without a member');
       await checkEnd(window, position, options);
@@ -132,7 +188,9 @@ async function readMember(window: ReadWindow, at: number, options: ScanOptions):
     const content = position + blockBytes;
     if (!'xgLK'.includes(header.flag)) {
       const found = makeMember(header, { pax, longName, longLink }, content, where, options);
-      const head = window.seen(content, Math.min(headBytes, found.member.size));
+      const length = Math.min(headBytes, found.member.size);
+      const walked = window.headerAt(position)?.head;
+      const head = walked !== undefined && walked.length >= length ? walked : window.seen(content, length);
       return head === undefined ? found : { ...found, member: { ...found.member, head } };
     }
     const bytes = await extension(window, header, content, where);
@@ -224,8 +282,13 @@ function memberType(flag: string, where: string): TarMember['type'] {
   }
 }
 
+/** Names that stay as they are: no byte that is not ASCII, no part that is empty, `.` or `..`. */
+const plainName = /^(?:[\w@+,=-][\w.@+,=-]*)(?:\/[\w@+,=-][\w.@+,=-]*)*$/;
+
 /** UTF-8 where it is, else latin1; `./` and slashes in front and behind removed. */
 function decodeName(latin1: string): string {
+  if (latin1 === '') return '.';
+  if (plainName.test(latin1)) return latin1;
   const bytes = Buffer.from(latin1, 'latin1');
   const utf8 = bytes.toString('utf8');
   const name = Buffer.from(utf8).equals(bytes) ? utf8 : latin1;

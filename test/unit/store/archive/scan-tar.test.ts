@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, symlink, unlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import * as fc from 'fast-check';
 import { isImgfsError } from '../../../../src/errors/imgfs-error.js';
 import { MemberTable } from '../../../../src/store/archive/member-table.js';
 import { scanTar, type TarMember } from '../../../../src/store/archive/scan-tar.js';
+import { headerWalker } from '../../../../src/store/archive/walk-headers.js';
 import { skipWithout } from '../../../support/child.js';
 import { buildTar } from '../../../support/tar-builder.js';
 import { tempDir } from '../../../support/temp.js';
@@ -18,7 +20,52 @@ interface Scan {
   readonly bytesRead: number;
 }
 
+/** By reads of single headers, and by the addon's walk over a file: both must say the same. */
 async function scan(tar: Uint8Array): Promise<Scan> {
+  const one = await outcome(scanBytes(tar));
+  const other = await outcome(walkFile(tar));
+  if (other !== undefined) assert.deepEqual(other.said, one?.said);
+  if (one?.error !== undefined) throw one.error;
+  return one?.scan ?? { members: [], bytesRead: 0 };
+}
+
+interface Outcome {
+  readonly scan?: Scan;
+  readonly error?: Error;
+  readonly said: unknown;
+}
+
+async function outcome(scanned: Promise<Scan | undefined>): Promise<Outcome | undefined> {
+  try {
+    const done = await scanned;
+    if (done === undefined) return undefined;
+    return { scan: done, said: done.members.map((member) => ({ ...member, head: undefined })) };
+  } catch (error) {
+    assert.ok(error instanceof Error);
+    return { error, said: error.message };
+  }
+}
+
+let walked = 0;
+
+/** Undefined without the addon. */
+async function walkFile(tar: Uint8Array): Promise<Scan | undefined> {
+  const path = join(tmpdir(), `imgfs-walk-${process.pid}-${(walked += 1)}.tar`);
+  await writeFile(path, tar);
+  const handle = await open(path);
+  try {
+    await unlink(path);
+    const walk = headerWalker(handle.fd, tar.length, 'test.tar');
+    if (walk === undefined) return undefined;
+    const read = async (buffer: Buffer, position: number): Promise<number> =>
+      (await handle.read(buffer, 0, buffer.length, position)).bytesRead;
+    return { members: await scanTar(read, { path: 'test.tar', size: tar.length, walk }), bytesRead: 0 };
+  } finally {
+    await handle.close();
+  }
+}
+
+async function scanBytes(tar: Uint8Array): Promise<Scan> {
   const source = Buffer.from(tar);
   let bytesRead = 0;
   const members = await scanTar(
