@@ -32,6 +32,8 @@ export interface Backing {
   readonly complete: boolean;
   /** Ranges present now, sorted, disjoint: each may be read from `fd` without asking. */
   present(): readonly ByteRange[];
+  /** End of the present bytes that begin at `position`; `position` when it is absent. */
+  presentUntil(position: number): number;
 }
 
 /** How a range is read. */

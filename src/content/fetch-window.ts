@@ -29,8 +29,16 @@ export interface WindowSink {
   readonly takesAll: boolean;
   /** Called once before the first request: make room. May move the window's end nearer. */
   prepare(window: FetchWindow): Promise<void>;
-  /** Keep bytes; resolves when they can be read. Calls for one window do not overlap. */
-  accept(window: FetchWindow, position: number, buffers: readonly Uint8Array[], bytes: number): Promise<void>;
+  /**
+   * Keep bytes; resolves when they can be read, to true when the buffers are of no use any more. Calls for one window
+   * do not overlap.
+   */
+  accept(
+    window: FetchWindow,
+    position: number,
+    buffers: readonly Uint8Array[],
+    bytes: number,
+  ): Promise<boolean>;
   /** Called once when nothing more will come. */
   ended(window: FetchWindow): void;
 }
@@ -166,8 +174,9 @@ export class FetchWindow {
   async #drain(body: Body): Promise<void> {
     const { signal } = this.#controller;
     const batch = new ChunkBatch(body.start, async (position, chunks, bytes) => {
-      await this.#sink.accept(this, position, chunks, bytes);
+      const used = await this.#sink.accept(this, position, chunks, bytes);
       this.position = Math.max(this.position, position + bytes);
+      if (used && body.release !== undefined) for (const chunk of chunks) body.release(chunk);
     });
     let arrived = body.start;
     try {

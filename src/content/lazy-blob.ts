@@ -139,6 +139,8 @@ export class LazyBlob implements WindowSink {
         return isComplete();
       },
       present: () => (this.#dead === undefined ? this.#visible.ranges() : []),
+      presentUntil: (position) =>
+        this.#dead === undefined ? this.#visible.presentUntil(position) : position,
     };
   }
 
@@ -276,13 +278,17 @@ export class LazyBlob implements WindowSink {
     position: number,
     buffers: readonly Uint8Array[],
     bytes: number,
-  ): Promise<void> {
+  ): Promise<boolean> {
+    let used = true;
     for (const { start, end } of this.#claimed.missing(position, position + bytes)) {
       this.#checkUsable();
       const part = end - start === bytes ? buffers : sliceBuffers(buffers, start - position, end - position);
-      if (window.throughMemory) await this.#passThrough(start, end, part);
-      else await this.#keep(window, start, end, part);
+      if (window.throughMemory) {
+        await this.#passThrough(start, end, part);
+        used = false;
+      } else used = (await this.#keep(window, start, end, part)) && used;
     }
+    return used;
   }
 
   ended(window: FetchWindow): void {
@@ -294,12 +300,13 @@ export class LazyBlob implements WindowSink {
     this.#transfers.wake(true);
   }
 
+  /** True when the bytes are on disk, false when they went through memory, which holds on to the buffers. */
   async #keep(
     window: FetchWindow,
     start: number,
     end: number,
     buffers: readonly Uint8Array[],
-  ): Promise<void> {
+  ): Promise<boolean> {
     this.#claimed.add(start, end);
     let kept = false;
     try {
@@ -310,10 +317,11 @@ export class LazyBlob implements WindowSink {
     if (kept) {
       this.#reservations.get(window)?.use(end - start);
       this.#publish(start, end);
-      return;
+      return true;
     }
     window.throughMemory = true;
     await this.#passThrough(start, end, buffers);
+    return false;
   }
 
   #publish(start: number, end: number): void {

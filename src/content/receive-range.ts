@@ -37,6 +37,8 @@ export async function streamRange(
         }
         at += buffer.length;
       }
+      // `take` may have kept them.
+      return false;
     },
     ended: () => undefined,
   };

@@ -56,6 +56,8 @@ export interface Body {
   readonly totalSize: number | undefined;
   /** The bytes, in order. Deadlines and minimum throughput are enforced inside; failures are ImgfsErrors. */
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** Tell that nobody will look at a chunk again, so that its memory can be used for others. Not a duty; once each. */
+  release?(chunk: Uint8Array): void;
   /** Let go of the rest. */
   cancel(): void;
 }

@@ -96,6 +96,8 @@ export interface FileBacking {
   complete(): boolean;
   /** Ranges of the file (not of `fd`) present now. */
   present(): readonly ByteRange[];
+  /** End of the present bytes that begin at `position`, where that is known without looking for long. */
+  presentUntil?(position: number): number;
   /** Make a range of the file present. @throws ImgfsError `cache-full`: use `read` instead. */
   fill(range: ByteRange, signal: AbortSignal): Promise<void>;
 }

@@ -1,10 +1,9 @@
 /** Looking at images through a mount: requests, bytes, time against curl, memory. */
-import { mkdir, readFile } from 'node:fs/promises';
-import { open } from 'node:fs/promises';
+import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run as runCommand } from '../support/child.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
-import { startFaultRegistry } from '../support/fault-registry/index.js';
+import { startFaultRegistry, testCertificates } from '../support/fault-registry/index.js';
 import { sampleImage } from '../support/image-builder.js';
 import { imgfsIn, type ImgfsCommand } from '../support/imgfs-command.js';
 import { startShapingProxy } from '../support/shaping-proxy.js';
@@ -125,10 +124,27 @@ async function residentMebibytes(mountPoint: string): Promise<number> {
   return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? Number.NaN) / 1024;
 }
 
+/** Certificate files for docker-registry, and the CA where imgfs looks for it. */
+async function withCertificates(directory: string): Promise<{ certificatePath: string; keyPath: string }> {
+  const { good } = await testCertificates();
+  const paths = { certificatePath: join(directory, 'server.crt'), keyPath: join(directory, 'server.key') };
+  await writeFile(paths.certificatePath, good.cert);
+  await writeFile(paths.keyPath, good.key);
+  return paths;
+}
+
+async function trustCa(home: string, host: string): Promise<void> {
+  const folder = join(home, '.config', 'containers', 'certs.d', host);
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'ca.crt'), (await testCertificates()).ca);
+}
+
 /** One 1 GiB blob; curl and we read it in turn, each time uncached. `bytesPerSecond` shapes the line for both. */
-function sequential(label: string, bytesPerSecond: number | undefined, times: number) {
+function sequential(label: string, bytesPerSecond: number | undefined, times: number, withTls = false) {
   return async function* ({ directory, mountPoint, imgfs }: Ground): AsyncIterable<Measurement> {
-    const registry = await startDockerRegistry();
+    const tls = withTls ? { tls: await withCertificates(directory) } : {};
+    const registry = await startDockerRegistry(tls);
+    if (withTls) await trustCa(imgfs.home, registry.host);
     const proxy = await startShapingProxy({
       port: Number(registry.host.split(':')[1]),
       ...(bytesPerSecond === undefined ? {} : { bytesPerSecond, roundTripMs: 20 }),
@@ -137,8 +153,9 @@ function sequential(label: string, bytesPerSecond: number | undefined, times: nu
     const host = direct ? registry.host : proxy.host;
     try {
       const size = direct ? largeBytes : largeBytes / 8;
-      const layer = await pushLargeImage(registry.url, 'large', size);
-      const url = `http://${host}/v2/large/blobs/${layer.digest}`;
+      const ca = withTls ? (await testCertificates()).ca : undefined;
+      const layer = await pushLargeImage(registry.url, 'large', size, ca);
+      const url = `${withTls ? 'https' : 'http'}://${host}/v2/large/blobs/${layer.digest}`;
       const ours: number[] = [];
       const curl: number[] = [];
       const curlHashed: number[] = [];
@@ -151,8 +168,8 @@ function sequential(label: string, bytesPerSecond: number | undefined, times: nu
         ours.push(await timed(() => drain(path)));
         resident = Math.max(resident, await residentMebibytes(mountPoint));
         await must(imgfs, ['umount', mountPoint]);
-        curl.push(await timed(() => runCommand('sh', ['-c', `curl -s "${url}" | cat >/dev/null`])));
-        curlHashed.push(await timed(() => runCommand('sh', ['-c', `curl -s "${url}" | sha256sum`])));
+        curl.push(await timed(() => runCommand('sh', ['-c', `curl -sk "${url}" | cat >/dev/null`])));
+        curlHashed.push(await timed(() => runCommand('sh', ['-c', `curl -sk "${url}" | sha256sum`])));
       }
       const ratios = ours.map((time, index) => (curl[index] ?? Number.NaN) / time);
       const hashed = ours.map((time, index) => (curlHashed[index] ?? Number.NaN) / time);
@@ -217,5 +234,6 @@ export const browse: Section = {
     yield* withGround(middle);
     yield* withGround(sequential('1 Gbit/s, 20 ms', 125_000_000, 3));
     yield* withGround(sequential('loopback', undefined, 3));
+    yield* withGround(sequential('loopback with TLS', undefined, 3, true));
   },
 };

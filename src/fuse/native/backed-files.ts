@@ -96,7 +96,11 @@ export class BackedFiles {
   ): Promise<void> {
     await backing.fill({ start: job.b, end: job.c }, signal);
     if (backing.complete()) return session.fillDone(job.id, 0, openFlags.complete, noRanges);
-    if (Date.now() < file.tellAt) return session.fillDone(job.id, 0, 0, noRanges);
+    if (Date.now() < file.tellAt) {
+      // What lies behind came along: the next reads of somebody who goes through need not ask.
+      const until = backing.presentUntil?.(job.b) ?? job.c;
+      return session.fillDone(job.id, 0, 0, until > job.c ? Float64Array.of(job.b, until) : noRanges);
+    }
     const present = flatten(backing);
     file.tellAt = nextTelling(present.length / 2);
     return session.fillDone(job.id, 0, 0, present);

@@ -8,6 +8,7 @@ import type { Body, ByteRange } from '../store.js';
 import type { Reply } from './client.js';
 import { parseContentRange } from './http/content-range.js';
 import { contentLength, headerValue } from './http/headers.js';
+import { readBuffers } from './http/read-buffers.js';
 import { mayRetry } from './http/retry.js';
 
 /** What `open` is asked for; undefined for the whole. */
@@ -210,5 +211,10 @@ export async function openBody(plan: BodyPlan): Promise<Body> {
   const reply = await plan.open(asked);
   const placement = place(reply, plan, asked);
   const chunks = new ResumingBody(plan, reply, placement);
-  return { ...placement, chunks, cancel: () => chunks.cancel() };
+  return {
+    ...placement,
+    chunks,
+    release: (chunk) => readBuffers.release(chunk),
+    cancel: () => chunks.cancel(),
+  };
 }

@@ -105,6 +105,7 @@ function fileBacking(reader: BlobReader, backing: Backing): FileBacking {
     baseOffset: 0,
     complete: () => backing.complete,
     present: () => backing.present(),
+    presentUntil: (position) => backing.presentUntil(position),
     fill: (range, signal) => reader.fill(range, { signal }),
   };
 }

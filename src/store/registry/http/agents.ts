@@ -7,6 +7,7 @@ import type { Dispatcher } from 'undici';
 import { ImgfsError } from '../../../errors/imgfs-error.js';
 import type { Endpoint, EndpointResolver } from '../endpoint.js';
 import { caps, type RegistryOptions } from '../options.js';
+import { pooledConnector } from './connector.js';
 import { Agent, openProxyAgent } from './dispatchers.js';
 import { checkedLookup, literalAddress, mayReach, reachOf, forbiddenTarget, type Reach } from './address.js';
 
@@ -117,7 +118,7 @@ export class Agents {
     }
     const sender = new URL(endpoint.origin).host;
     const lookup = reach === undefined ? {} : { lookup: checkedLookup(reach, sender) };
-    return new Agent({ ...common, connect: { ...tls, ...lookup, timeout } });
+    return new Agent({ ...common, connect: pooledConnector({ timeoutMs: timeout, tls, ...lookup }) });
   }
 
   /** A context is made once: it takes 4 ms of the thread, and more with many anchors of the machine's own. */
