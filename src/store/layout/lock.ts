@@ -96,7 +96,8 @@ async function acquire(path: string, options: LockOptions): Promise<Holder> {
   const holder = { nonce: randomUUID(), host: hostIdentity(), pid, started: startTime(pid) };
   for (let delayMs = 2; ; delayMs = Math.min(delayMs * 2, 100)) {
     if (await tryCreate(path, holder)) return holder;
-    await removeIfStale(path);
+    // The way is free now, however long finding that out took.
+    if ((await removeIfStale(path)) && (await tryCreate(path, holder))) return holder;
     if (signal?.aborted === true) throw new ImgfsError('interrupted', `lock ${path}: given up`, { path });
     if (performance.now() >= deadline) throw await timedOut(path, timeoutMs);
     await sleep(delayMs * (0.5 + Math.random()));
@@ -162,18 +163,23 @@ async function isStale(path: string): Promise<boolean> {
   return touched !== undefined && Date.now() - touched.mtimeMs > staleMs;
 }
 
-async function removeIfStale(path: string): Promise<void> {
-  if (!(await isStale(path))) return;
+/** True when there was a stale lock and it is gone. */
+async function removeIfStale(path: string): Promise<boolean> {
+  if (!(await isStale(path))) return false;
   const breaker = `${path}.break`;
   const pid = process.pid;
   const self = { nonce: randomUUID(), host: hostIdentity(), pid, started: startTime(pid) };
   if (!(await tryCreate(breaker, self))) {
     // Held for the few file operations below; who died among them is found out the same way.
     if (await isStale(breaker)) await unlink(breaker).catch(() => undefined);
-    return;
+    return false;
   }
   try {
-    if (await isStale(path)) await unlink(path).catch(() => undefined);
+    if (!(await isStale(path))) return false;
+    return await unlink(path).then(
+      () => true,
+      () => false,
+    );
   } finally {
     await release(breaker, self);
   }
