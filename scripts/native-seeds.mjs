@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { gzipSync } from 'node:zlib';
+import { constants, deflateRawSync, gzipSync } from 'node:zlib';
 
 /** Seeds: one well-formed request of each opcode, and a walk through a directory and a file. */
 export function writeFuseSeeds(folder) {
@@ -121,4 +121,25 @@ export async function writeLayerSeeds(folder) {
   }
   for (const [index, archive] of (await hostileArchives()).entries())
     put('archive', `hostile-${index}`, archive);
+}
+
+/** For the fuzzer of the inflater: start, window and pieces, then streams with every kind of block. */
+export function writeInflateSeeds(folder) {
+  mkdirSync(folder, { recursive: true });
+  const { Z_FIXED, Z_HUFFMAN_ONLY, Z_RLE, Z_DEFAULT_STRATEGY } = constants;
+  const text = Array.from({ length: 600 }, (_, index) => `${(index * 7919) % 1000} word `).join('');
+  const ways = [
+    { level: 0 },
+    { level: 1 },
+    ...[Z_FIXED, Z_HUFFMAN_ONLY, Z_RLE, Z_DEFAULT_STRATEGY].map((strategy) => ({ level: 9, strategy })),
+  ];
+  for (const [index, way] of ways.entries()) {
+    for (const bytes of [Buffer.from(text), Buffer.alloc(3000, 'ab'), Buffer.alloc(0)]) {
+      const deflated = deflateRawSync(bytes, way);
+      writeFileSync(
+        join(folder, `${index}-${bytes.length}`),
+        Buffer.concat([Buffer.of(0, 0, 40, 9), deflated]),
+      );
+    }
+  }
 }

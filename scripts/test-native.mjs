@@ -3,15 +3,16 @@
 //   node scripts/test-native.mjs                      plain, then AddressSanitizer with UBSan, then ThreadSanitizer
 //   node scripts/test-native.mjs plain|address|thread one of them
 //   node scripts/test-native.mjs mounted              the mounted suite with the whole addon under AddressSanitizer
-//   node scripts/test-native.mjs fuzz [seconds] [fuse|layer]   libFuzzer on requests of the kernel and the server,
-//                                                     and on archives, passes and spans (needs clang)
+//   node scripts/test-native.mjs fuzz [seconds] [fuse|layer|inflate]   libFuzzer on requests of the kernel and
+//                                                     the server, on archives, passes and spans, and on deflate
+//                                                     streams beside zlib (needs clang)
 //
 // Without a compiler it says so and ends well, unless --required is given.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { writeFuseSeeds, writeLayerSeeds } from './native-seeds.mjs';
+import { writeFuseSeeds, writeInflateSeeds, writeLayerSeeds } from './native-seeds.mjs';
 
 const native = fileURLToPath(new URL('../native', import.meta.url));
 const sources = join(native, 'src');
@@ -134,6 +135,7 @@ function canFuzz() {
 const fuzzers = {
   fuse: { main: 'fuse-fuzz.cc', writeSeeds: writeFuseSeeds, maxBytes: 8192 },
   layer: { main: 'layer-fuzz.cc', writeSeeds: writeLayerSeeds, maxBytes: 65_536 },
+  inflate: { main: 'inflate-fuzz.cc', writeSeeds: writeInflateSeeds, maxBytes: 8192 },
 };
 
 async function fuzz(target, seconds) {

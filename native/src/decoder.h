@@ -47,8 +47,12 @@ class Decoder {
   virtual ~Decoder() = default;
   // Begin at such a place; `firstByte` is the byte that holds the left-over bits.
   virtual bool begin(const Start& start, uint8_t firstByte) = 0;
-  // Consume from `in` and produce to `out`; pointers and lengths are moved on. Stops at every event.
+  // Consume from `in` and produce to `out`; pointers and lengths are moved on. Stops at every event. `out` goes on where
+  // the run before stopped, in memory that still holds what came out, unless `leaveOutput` was called. What lies behind
+  // it, up to its length, may be overwritten.
   virtual Event run(const uint8_t*& in, size_t& inLength, uint8_t*& out, size_t& outLength) = 0;
+  // The memory that was written to so far is about to change or go: keep what decoding on needs of it.
+  virtual void leaveOutput() {}
   // The input may end here.
   virtual bool atEnd() const = 0;
   // Bits of the last byte that were not consumed, after Event::block.
@@ -57,10 +61,27 @@ class Decoder {
   virtual std::vector<uint8_t> window() { return {}; }
   // Bytes that the member or frame under way has produced.
   virtual uint64_t producedInUnit() const { return 0; }
+  // From here on watch which bytes of the window are referred to, after Event::block or `begin` at a block.
+  virtual void watchWindow() {}
+  // Set to zero what nothing referred to, in the window as it was then; after 32 KiB of output that is final. False when
+  // nothing was referred to.
+  virtual bool keepReferenced(std::vector<uint8_t>&) { return true; }
+  // CRC-32 of what came out since this was last asked.
+  virtual uint32_t takeCrc() {
+    const uint32_t crc = crc_;
+    crc_ = 0;
+    return crc;
+  }
   const std::string& error() const { return error_; }
 
  protected:
+  void addToCrc(const uint8_t* data, size_t length) {
+    if (length > 0) crc_ = static_cast<uint32_t>(crc32_z(crc_, data, length));
+  }
   std::string error_;
+
+ private:
+  uint32_t crc_ = 0;
 };
 
 // `stopAtBlocks`: report Event::block; costs a little, so reading does without. Null when the format cannot be
@@ -69,12 +90,6 @@ std::unique_ptr<Decoder> makeDecoder(Format format, bool stopAtBlocks);
 
 // True when libzstd could be loaded.
 bool hasZstd();
-
-// Which bytes of `window` the data behind a block start refers to; the others are set to zero. `input` is what
-// follows (its first byte holds the left-over bits when there are any). The three-dictionary method: decode the first
-// 32 KiB with dictionaries that spell each position; output that differs between the first and the third comes from
-// the window, and first and second tell from where. Returns false when nothing is referred to.
-bool keepReferenced(std::vector<uint8_t>& window, uint8_t bits, const std::vector<uint8_t>& input);
 
 // Raw deflate, for windows.
 std::vector<uint8_t> deflateBytes(const std::vector<uint8_t>& bytes);

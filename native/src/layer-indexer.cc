@@ -10,11 +10,10 @@ namespace imgfs {
 
 namespace {
 
-// Output is looked at in pieces of this size: large enough to be cheap, small enough to stay in the second cache.
-constexpr size_t kOut = 128 * 1024;
-// What follows a start is kept until 32 KiB came out of it. A stream that needs more than this for it is hostile or
-// incompressible; then the whole window is kept.
-constexpr size_t kMaxWindowInput = 256 * 1024;
+// Memory for output: the 32 KiB that are kept when it is full cost an eighth of a copy, and it stays in the second cache.
+constexpr size_t kOut = 256 * 1024;
+// With less room than this the decoder would go token by token.
+constexpr size_t kLeastRoom = 1024;
 // A member that is not longer than this is worth waiting for: its end needs no window.
 constexpr uint64_t kShortUnit = 256 * 1024;
 // Of what lies between two starts, a reader of one small file needs 9/16 on average: 220 KB of gzip where whole spans
@@ -29,7 +28,7 @@ constexpr uint32_t kResumeVersion = 2;
 }  // namespace
 
 LayerIndexer::LayerIndexer(const IndexerOptions& options)
-    : options_(options), decoder_(makeDecoder(options.format, true)), hash_(options.algorithm) {
+    : options_(options), decoder_(makeDecoder(options.format, true)), hash_(options.algorithm), buffer_(kOut) {
   if (!decoder_) {
     fail("libzstd could not be loaded");
     return;
@@ -45,7 +44,6 @@ bool LayerIndexer::fail(const std::string& reason) {
 }
 
 size_t LayerIndexer::step(const uint8_t* data, size_t length, uint64_t outBudget, uint32_t entryBudget) {
-  static thread_local std::vector<uint8_t> buffer(kOut);
   const uint8_t* in = data;
   size_t inLength = length;
   const uint64_t outStart = outTotal_;
@@ -53,38 +51,45 @@ size_t LayerIndexer::step(const uint8_t* data, size_t length, uint64_t outBudget
     if (!error_.empty()) break;
     if (outTotal_ - outStart >= outBudget || tar_.entryCount() >= entryBudget) break;
     const uint8_t* before = in;
-    uint8_t* out = buffer.data();
-    size_t outLength = buffer.size();
-    outLength = std::min<uint64_t>(outLength, spanOut_ + longestOut() - outTotal_);
-    const size_t room = outLength;
+    size_t outLength = 0;
+    uint8_t* out = room(outLength);
+    const uint8_t* const outBefore = out;
     size_t offered = std::min<uint64_t>(inLength, longestIn() - (inTotal_ - spanIn_));
     const Event event = decoder_->run(in, offered, out, outLength);
     inLength -= static_cast<size_t>(in - before);
-    if (!consume(before, static_cast<size_t>(in - before))) break;
-    if (!deliver(buffer.data(), room - outLength)) break;
+    bufferAt_ += static_cast<size_t>(out - outBefore);
+    consume(before, static_cast<size_t>(in - before));
+    if (!deliver(outBefore, static_cast<size_t>(out - outBefore))) break;
     if (event == Event::error) {
       fail(decoder_->error());
       break;
     }
     atEvent(event);
-    if (event == Event::none && in == before && outLength == room) break;
+    if (event == Event::none && in == before && out == outBefore) break;
   }
   return static_cast<size_t>(in - data);
 }
 
-bool LayerIndexer::consume(const uint8_t* data, size_t length) {
-  if (length == 0) return true;
+// Where output goes, no further than the span may become long.
+uint8_t* LayerIndexer::room(size_t& length) {
+  if (buffer_.size() - bufferAt_ < kLeastRoom) {
+    decoder_->leaveOutput();
+    bufferAt_ = 0;
+  }
+  length = std::min<uint64_t>(buffer_.size() - bufferAt_, spanOut_ + longestOut() - outTotal_);
+  return buffer_.data() + bufferAt_;
+}
+
+void LayerIndexer::consume(const uint8_t* data, size_t length) {
+  if (length == 0) return;
   hash_.update(data, length);
   SHA256_Update(&spanHash_, data, length);
-  if (windowOpen_) windowInput_.insert(windowInput_.end(), data, data + length);
   inTotal_ += length;
   lastByte_ = data[length - 1];
-  return true;
 }
 
 bool LayerIndexer::deliver(const uint8_t* data, size_t length) {
   if (length == 0) return true;
-  spanCrc_ = static_cast<uint32_t>(crc32(spanCrc_, data, static_cast<uInt>(length)));
   for (size_t done = 0; decodedFd_ >= 0 && done < length;) {
     const ssize_t written = pwrite(decodedFd_, data + done, length - done, static_cast<off_t>(outTotal_ + done));
     if (written < 0 && errno == EINTR) continue;
@@ -106,7 +111,7 @@ bool LayerIndexer::deliver(const uint8_t* data, size_t length) {
     errorOffset_ = tar_.errorOffset();
     return false;
   }
-  if (windowOpen_ && (outTotal_ - spanOut_ >= kWindow || windowInput_.size() > kMaxWindowInput)) settleWindow();
+  if (windowOpen_ && outTotal_ - spanOut_ >= kWindow) settleWindow();
   return true;
 }
 
@@ -140,7 +145,7 @@ void LayerIndexer::atEvent(Event event) {
   if (event == Event::boundary) {
     // Small members and frames are gathered.
     if (!isFull && !hasLength(options_.spanBytes / 2)) return;
-    closeSpan();
+    closeSpan(false);
     openSpan(StartKind::fresh, 0);
     return;
   }
@@ -148,13 +153,14 @@ void LayerIndexer::atEvent(Event event) {
   if (event == Event::block && hasLength(options_.spanBytes) && !endsSoon) {
     const uint8_t bits = decoder_->bits();
     std::vector<uint8_t> window = decoder_->window();
-    closeSpan();
+    closeSpan(false);
     start_.window.swap(window);
     openSpan(StartKind::block, bits);
+    decoder_->watchWindow();
     return;
   }
   if (!isFull) return;
-  closeSpan();
+  closeSpan(options_.format != Format::plain);
   openSpan(options_.format == Format::plain ? StartKind::fresh : StartKind::inside, 0);
 }
 
@@ -168,14 +174,11 @@ void LayerIndexer::openSpan(StartKind kind, uint8_t bits) {
     startIn_ = spanIn_;
     startOut_ = spanOut_;
   }
-  spanCrc_ = static_cast<uint32_t>(crc32(0, nullptr, 0));
   SHA256_Init(&spanHash_);
   firstByte_ = bits > 0 ? lastByte_ : 0;
   if (bits > 0) SHA256_Update(&spanHash_, &firstByte_, 1);
-  windowInput_.clear();
   windowOpen_ = kind == StartKind::block && !start_.window.empty();
   windowReferenced_ = false;
-  if (windowOpen_ && bits > 0) windowInput_.push_back(firstByte_);
 
   // A pass cannot go on where decoding cannot start.
   if (kind == StartKind::inside) return;
@@ -197,15 +200,15 @@ void LayerIndexer::openSpan(StartKind kind, uint8_t bits) {
 void LayerIndexer::settleWindow() {
   if (!windowOpen_) return;
   windowOpen_ = false;
-  windowReferenced_ = true;
-  if (windowInput_.size() <= kMaxWindowInput) {
-    windowReferenced_ = keepReferenced(start_.window, start_.bits, windowInput_);
-  }
-  windowInput_.clear();
-  windowInput_.shrink_to_fit();
+  windowReferenced_ = decoder_->keepReferenced(start_.window);
 }
 
-void LayerIndexer::closeSpan() {
+void LayerIndexer::closeSpan(bool isFollowedInside) {
+  // Cut before it is known what refers to the window: spans that are decoded behind this one may.
+  if (windowOpen_ && isFollowedInside) {
+    windowOpen_ = false;
+    windowReferenced_ = true;
+  }
   settleWindow();
   SpanRecord record = {};
   record.in = static_cast<double>(spanIn_);
@@ -214,7 +217,7 @@ void LayerIndexer::closeSpan() {
   record.outEnd = static_cast<double>(outTotal_);
   record.kind = static_cast<uint8_t>(start_.kind);
   record.bits = start_.bits;
-  record.crc = spanCrc_;
+  record.crc = decoder_->takeCrc();
   SHA256_Final(record.sha256, &spanHash_);
   if (start_.kind == StartKind::block && windowReferenced_) {
     const std::vector<uint8_t> stored = deflateBytes(start_.window);
@@ -237,7 +240,7 @@ bool LayerIndexer::finish() {
     errorOffset_ = tar_.errorOffset();
     return false;
   }
-  if (outTotal_ > spanOut_ || spanTotal_ == 0) closeSpan();
+  if (outTotal_ > spanOut_ || spanTotal_ == 0) closeSpan(false);
   digest_ = hash_.finish();
   return true;
 }
@@ -298,7 +301,12 @@ bool LayerIndexer::restore(const uint8_t* data, size_t length) {
   lastByte_ = firstByte;
   start_.window.assign(window.begin(), window.end());
   openSpan(kind, bits);
-  return decoder_->begin(start_, firstByte) || fail(decoder_->error());
+  bufferAt_ = 0;
+  decoder_->leaveOutput();
+  if (!decoder_->begin(start_, firstByte)) return fail(decoder_->error());
+  decoder_->takeCrc();
+  if (windowOpen_) decoder_->watchWindow();
+  return true;
 }
 
 }  // namespace imgfs

@@ -69,7 +69,7 @@ class LayerIndexer {
   uint64_t errorOffset() const { return errorOffset_; }
 
  private:
-  bool consume(const uint8_t* data, size_t length);
+  void consume(const uint8_t* data, size_t length);
   bool deliver(const uint8_t* data, size_t length);
   uint64_t pieces() const;
   uint64_t longestOut() const;
@@ -77,8 +77,9 @@ class LayerIndexer {
   bool hasLength(uint64_t out) const;
   void atEvent(Event event);
   void openSpan(StartKind kind, uint8_t bits);
-  void closeSpan();
+  void closeSpan(bool isFollowedInside);
   void settleWindow();
+  uint8_t* room(size_t& length);
   bool fail(const std::string& reason);
 
   // Everything as it was when the last span began at which decoding can start.
@@ -109,10 +110,11 @@ class LayerIndexer {
   uint64_t startIn_ = 0;
   uint64_t startOut_ = 0;
   SHA256_CTX spanHash_ = {};
-  uint32_t spanCrc_ = 0;
   bool windowOpen_ = false;
   bool windowReferenced_ = false;
-  std::vector<uint8_t> windowInput_;
+  // What is decoded goes here, from the beginning again when it is full.
+  std::vector<uint8_t> buffer_;
+  size_t bufferAt_ = 0;
   Resume resume_;
 
   std::vector<uint8_t> spans_;

@@ -89,6 +89,7 @@ class ZstdDecoder final : public Decoder {
       error_ = library().errorName(result);
       return Event::error;
     }
+    addToCrc(out, output.pos);
     in += input.pos;
     inLength -= input.pos;
     out += output.pos;

@@ -1,0 +1,39 @@
+// Windows as they are stored: raw deflate.
+#include "decoder.h"
+
+namespace imgfs {
+
+namespace {
+
+constexpr int kRawBits = -15;
+
+}  // namespace
+
+std::vector<uint8_t> deflateBytes(const std::vector<uint8_t>& bytes) {
+  z_stream stream = {};
+  if (deflateInit2(&stream, 6, Z_DEFLATED, kRawBits, 8, Z_DEFAULT_STRATEGY) != Z_OK) return {};
+  std::vector<uint8_t> out(deflateBound(&stream, static_cast<uLong>(bytes.size())) + 16);
+  stream.next_in = const_cast<uint8_t*>(bytes.data());
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = out.data();
+  stream.avail_out = static_cast<uInt>(out.size());
+  const int result = deflate(&stream, Z_FINISH);
+  out.resize(result == Z_STREAM_END ? out.size() - stream.avail_out : 0);
+  deflateEnd(&stream);
+  return out;
+}
+
+bool inflateBytes(const uint8_t* data, size_t length, std::vector<uint8_t>& into) {
+  z_stream stream = {};
+  if (inflateInit2(&stream, kRawBits) != Z_OK) return false;
+  stream.next_in = const_cast<uint8_t*>(data);
+  stream.avail_in = static_cast<uInt>(length);
+  stream.next_out = into.data();
+  stream.avail_out = static_cast<uInt>(into.size());
+  const int result = inflate(&stream, Z_FINISH);
+  const bool whole = stream.avail_out == 0;
+  inflateEnd(&stream);
+  return result == Z_STREAM_END && whole;
+}
+
+}  // namespace imgfs
