@@ -38,6 +38,7 @@
         "src/member-checksum.cc",
         "src/plain-decoder.cc",
         "src/punch-holes.cc",
+        "src/sha256-pair.cc",
         "src/span-reader.cc",
         "src/tar/entry.cc",
         "src/tar/header.cc",

@@ -1,15 +1,13 @@
 // Hashes whose state can be saved and restored: the SHA-2 contexts of OpenSSL are plain structures.
 #pragma once
 
-#define OPENSSL_SUPPRESS_DEPRECATED
-#include <openssl/sha.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
 
 #include "bytes.h"
+#include "sha256-pair.h"
 
 namespace imgfs {
 
@@ -32,6 +30,12 @@ class BlobHash {
   void update(const uint8_t* data, size_t length) {
     if (algorithm_ == Algorithm::sha256) SHA256_Update(&state_.s256, data, length);
     if (algorithm_ == Algorithm::sha512) SHA512_Update(&state_.s512, data, length);
+  }
+  // The same, and to a digest of a part of the blob.
+  void updateWith(SHA256_CTX& part, const uint8_t* data, size_t length) {
+    if (algorithm_ == Algorithm::sha256) return updateBoth(state_.s256, part, data, length);
+    update(data, length);
+    SHA256_Update(&part, data, length);
   }
   // Lower-case hex; empty for `none`.
   std::string finish() {

@@ -82,8 +82,7 @@ uint8_t* LayerIndexer::room(size_t& length) {
 
 void LayerIndexer::consume(const uint8_t* data, size_t length) {
   if (length == 0) return;
-  hash_.update(data, length);
-  SHA256_Update(&spanHash_, data, length);
+  hash_.updateWith(spanHash_, data, length);
   inTotal_ += length;
   lastByte_ = data[length - 1];
 }
