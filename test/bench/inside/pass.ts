@@ -1,5 +1,6 @@
 /** The index pass alone, without network and mount: processor time beside gunzip's, and memory of what it keeps. */
 import { execFile } from 'node:child_process';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { DiskCache } from '../../../src/content/disk.js';
@@ -25,8 +26,9 @@ interface PassCost {
   readonly entries: number;
 }
 
-async function indexAll({ layout, layers, directory }: Ground, round: number): Promise<PassCost> {
-  const cache = await DiskCache.open({ directory: join(directory, `pass-${round}`) });
+/** Open every layer over the cache in `folder`, which makes the indexes that are not there. */
+async function indexAll({ layout, layers }: Ground, folder: string): Promise<PassCost> {
+  const cache = await DiskCache.open({ directory: folder });
   const store = await openLayoutStore(layout);
   const layerStore = new LayerStore({ cache });
   try {
@@ -48,20 +50,31 @@ async function indexAll({ layout, layers, directory }: Ground, round: number): P
   }
 }
 
-/** Index pass against gunzip. */
+async function forgetIndexes(folder: string): Promise<void> {
+  for (const kind of ['index', 'decoded']) await rm(join(folder, kind), { recursive: true, force: true });
+}
+
+/**
+ * Index pass against gunzip: over blobs that the cache has, as gunzip has its files; and from a store into an empty
+ * cache, where receiving, verifying and keeping the blob are paid as well.
+ */
 export async function* pass(ground: Ground): AsyncIterable<Measurement> {
   const ratios: number[] = [];
   const ours: number[] = [];
+  const whole: number[] = [];
   let last: PassCost | undefined;
   await dropPageCache();
   for (let round = 0; round < rounds; round += 1) {
-    last = await indexAll(ground, round);
+    const folder = join(ground.directory, `pass-${round}`);
+    whole.push((await indexAll(ground, folder)).seconds);
+    await forgetIndexes(folder);
+    last = await indexAll(ground, folder);
     const gunzip = await gunzipSeconds(ground);
     ours.push(last.seconds);
     ratios.push(gunzip / last.seconds);
   }
   yield {
-    what: 'index pass, writing blob and decoded archive: CPU s',
+    what: 'index pass over cached blobs, incl. sha256: CPU s',
     measured: spread(ours),
     figure: '',
   };
@@ -70,6 +83,11 @@ export async function* pass(ground: Ground): AsyncIterable<Measurement> {
     measured: spread(ratios),
     figure: '>= 1.5',
     reached: median(ratios) >= 1.5,
+  };
+  yield {
+    what: 'index pass from a store, writing the blob: CPU s',
+    measured: spread(whole),
+    figure: '',
   };
   const perEntry = ((last?.tableBytes ?? Number.NaN) / (last?.entries ?? 1)) * 100_000;
   yield {
