@@ -1,9 +1,10 @@
-/** A shared layer with a `close` of its own, which counts once. */
+/** A shared layer with a `close` of its own, which counts once. Its errors never say that a name is not there. */
 import type { Descriptor } from '../oci/descriptor.js';
 import type { ByteRange, CallOptions } from '../store/store.js';
 import type { EntryTable } from './index/entry-table.js';
 import type { IndexOrigin } from './index/index-file.js';
 import type { Layer, LayerBacking, LayerProgress } from './layer.js';
+import { missingBlob } from './missing-blob.js';
 import type { LayerFormat } from './native/layer-addon.js';
 
 export class LentLayer implements Layer {
@@ -49,27 +50,27 @@ export class LentLayer implements Layer {
   }
 
   whenReady(options?: CallOptions): Promise<void> {
-    return this.layer.whenReady(options);
+    return this.told(this.layer.whenReady(options));
   }
 
   whenChanged(options?: CallOptions): Promise<void> {
-    return this.layer.whenChanged(options);
+    return this.told(this.layer.whenChanged(options));
   }
 
   whenIndexed(options?: CallOptions): Promise<void> {
-    return this.layer.whenIndexed(options);
+    return this.told(this.layer.whenIndexed(options));
   }
 
   readDecoded(buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
-    return this.layer.readDecoded(buffer, position, options);
+    return this.told(this.layer.readDecoded(buffer, position, options));
   }
 
   fillDecoded(range: ByteRange, options?: CallOptions): Promise<void> {
-    return this.layer.fillDecoded(range, options);
+    return this.told(this.layer.fillDecoded(range, options));
   }
 
   readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
-    return this.layer.readEntry(row, buffer, position, options);
+    return this.told(this.layer.readEntry(row, buffer, position, options));
   }
 
   backing(): LayerBacking | undefined {
@@ -88,5 +89,11 @@ export class LentLayer implements Layer {
     const { giveBack } = this;
     this.giveBack = undefined;
     await giveBack?.();
+  }
+
+  private told<Value>(answer: Promise<Value>): Promise<Value> {
+    return answer.catch((error: unknown) => {
+      throw missingBlob(error, this.descriptor.digest);
+    });
   }
 }

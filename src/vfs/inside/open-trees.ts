@@ -7,6 +7,7 @@ import { untilAborted } from '../../errors/aborted.js';
 import type { Layer } from '../../layer/layer.js';
 import type { LayerSource } from '../../layer/layer-source.js';
 import type { LayerStore } from '../../layer/layer-store.js';
+import { missingBlob } from '../../layer/missing-blob.js';
 import { layerTree, mergeLayers } from '../../layer/merge/merge-layers.js';
 import type { MergedTree } from '../../layer/merge/merged-tree.js';
 import type { CallOptions } from '../../store/store.js';
@@ -255,7 +256,7 @@ export class OpenTrees {
       await layer.whenReady({ signal });
       return layer;
     } catch (error) {
-      throw ofLayer(toImgfsError(error, 'read layer'), source);
+      throw ofLayer(toImgfsError(missingBlob(error, source.descriptor.digest), 'read layer'), source);
     }
   }
 

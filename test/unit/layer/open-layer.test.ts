@@ -108,7 +108,7 @@ for (const packing of Object.keys(packings) as Packing[]) {
   });
 }
 
-for (const packing of ['gzip', 'members', 'many', 'frames', 'plain'] as const) {
+for (const packing of ['gzip', 'members', 'many', 'pigz', 'bgzf', 'frames', 'plain'] as const) {
   test(`${packing}: without the blob one small file costs a few spans`, options, async (t) => {
     if (!canRead(packing) || withoutAddon) return t.skip('needs the addon');
     const place = await ground(t);
