@@ -16,7 +16,7 @@ export async function withImageTrees(
   references: readonly string[],
   args: Arguments,
   context: CommandContext,
-  work: (trees: readonly LoadedTree[]) => Promise<void>,
+  work: (trees: readonly LoadedTree[], images: readonly Image[]) => Promise<void>,
 ): Promise<void> {
   const { signal } = context;
   await withImages(references, args, context, async (images, runtime) => {
@@ -26,7 +26,7 @@ export async function withImageTrees(
         const sources = await imageLayers(image, signal);
         return trees.load({ key: `merged ${image.descriptor.digest}`, sources, alone: false }, { signal });
       });
-      await work(await Promise.all(loaded));
+      await work(await Promise.all(loaded), images);
     } finally {
       await trees.close();
     }

@@ -1,10 +1,12 @@
 /** Looking into images without a mount: paths inside, `find`, `tree`, `stat`, `diff`, `waste`, `index`. */
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { digestOf } from '../../src/oci/digest.js';
 import { buildImage } from '../support/image-builder.js';
 import { imgfsIn, type ImgfsCommand } from '../support/imgfs-command.js';
-import { writeLayout } from '../support/layout-writer.js';
+import { addToLayout, writeLayout } from '../support/layout-writer.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
 const base = {
@@ -98,6 +100,75 @@ describe('imgfs inside images, without a mount', { timeout: 120_000 }, () => {
     const report = JSON.parse(stdout) as { bytes: number; wastedBytes: number; largest: { path: string }[] };
     assert.deepEqual([report.bytes, report.wastedBytes], [5020, 5008]);
     assert.equal(report.largest[0]?.path, '/usr/lib/big');
+  });
+
+  test('find, tree, stat, ls, diff and waste work from indexes alone, when no layer can be had any more', async () => {
+    const folder = await makeTempDir('indexes-alone');
+    try {
+      const layout = join(folder, 'layout');
+      const cache = join(folder, 'cache');
+      const [v1, v2] = [await buildImage({ layers: [base] }), await buildImage({ layers: [base, upper] })];
+      await writeLayout(layout, [
+        { image: v1, name: 'v1' },
+        { image: v2, name: 'v2' },
+      ]);
+      const alone = (...words: string[]) => imgfs([...words, '--cache-dir', cache]);
+      const of = (tag: string, path = ''): string => `oci:${layout}:${tag}${path}`;
+      const built = await alone('index', 'build', of('v2'));
+      assert.equal(built.code, 0, built.stderr);
+      for (const { descriptor } of v2.layers) {
+        const name = descriptor.digest.replace(':', '/');
+        await rm(join(layout, 'blobs', name));
+        await rm(join(cache, 'blobs', name), { force: true });
+      }
+      for (const kind of ['partial', 'decoded'])
+        await rm(join(cache, kind), { recursive: true, force: true });
+      assert.match((await alone('find', of('v2', ':/usr'))).stdout, /^\/usr\/lib\/os-release$/m);
+      assert.match((await alone('tree', of('v2', ':/usr'))).stdout, /└── os-release\n/);
+      assert.match(
+        (await alone('ls', '-l', of('v2', ':/etc'))).stdout,
+        /os-release -> \/usr\/lib\/os-release/,
+      );
+      assert.match((await alone('stat', of('v2', ':/etc/new'))).stdout, /\b4\b/);
+      const changes = (await alone('diff', of('v1'), of('v2'))).stdout.trim().split('\n').toSorted();
+      assert.deepEqual(changes, ['A /etc/new', 'C /usr/lib/os-release  (mtime)', 'D /usr/lib/big']);
+      const waste = JSON.parse((await alone('waste', '--json', of('v2'))).stdout) as { wastedBytes: number };
+      assert.equal(waste.wastedBytes, 5008);
+      const read = await alone('cat', of('v2', ':/etc/new'));
+      assert.deepEqual([read.code === 0, read.code === 3, read.stdout], [false, false, '']);
+      assert.match(read.stderr, /which the manifest names/);
+    } finally {
+      await removeTempDir(folder);
+    }
+  });
+
+  test('index build --check-diff-ids tells of a config that contradicts its layers', async () => {
+    const good = await imgfs(['index', 'build', '--check-diff-ids', image('v2')]);
+    assert.equal(good.code, 0, good.stderr);
+    const made = await buildImage({ layers: [base, upper] });
+    const [lower] = made.layers;
+    assert.ok(lower !== undefined);
+    // The config has another diffID, and the manifest the digest of that config.
+    const wrong = `sha256:${'0'.repeat(64)}`;
+    const config = Buffer.from(Buffer.from(made.config.bytes).toString().replace(lower.diffId, wrong));
+    const digest = digestOf(config);
+    const manifest = Buffer.from(
+      Buffer.from(made.manifests[0]?.bytes ?? '')
+        .toString()
+        .replace(made.config.descriptor.digest, digest),
+    );
+    const blobs = [
+      ...made.layers,
+      { bytes: config, descriptor: { ...made.config.descriptor, digest, size: config.length } },
+    ];
+    const descriptor = { ...made.descriptor, digest: digestOf(manifest), size: manifest.length };
+    const bad = { descriptor, blobs, manifests: [{ bytes: manifest, descriptor }] };
+    await addToLayout(join(directory, 'layout'), { image: bad, name: 'bad' });
+    const { code, stderr } = await imgfs(['index', 'build', '--check-diff-ids', image('bad')]);
+    assert.equal(code, 6, stderr);
+    assert.match(stderr, new RegExp(`${lower.descriptor.digest}.*decodes to ${lower.diffId}.*says ${wrong}`));
+    assert.equal((await imgfs(['cat', `${image('bad')}:/etc/new`])).stdout, 'new\n');
+    await imgfs(['index', 'rm', '--all']);
   });
 
   test('index lists and removes what build made', async () => {

@@ -2,6 +2,7 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImgfsError } from '../../errors/imgfs-error.js';
+import { checkDiffId } from '../../image/check-diff-id.js';
 import { pulledKey } from '../../layer/foreign/binding.js';
 import { peekIndexFacts, type IndexFacts } from '../../layer/index/index-file.js';
 import { DecodedFile } from '../../layer/read/decoded-file.js';
@@ -48,11 +49,14 @@ async function build(args: Arguments, context: CommandContext): Promise<void> {
   const { out } = context;
   const name = imageName(args);
   const progress = createProgress(`indexing ${name}`, out);
-  await withImageTrees([name], args, context, async ([tree]) => {
+  await withImageTrees([name], args, context, async ([tree], [image]) => {
     progress.done();
-    for (const layer of tree?.layers ?? []) {
+    const config =
+      args['check-diff-ids'] === true ? await image?.config({ signal: context.signal }) : undefined;
+    for (const [at, layer] of (tree?.layers ?? []).entries()) {
       const { digest } = layer.descriptor;
       await layer.whenIndexed({ signal: context.signal });
+      if (config !== undefined) await checkDiffId(layer, config.diffIds[at], { signal: context.signal });
       const facts = { entries: layer.table.count, format: layer.format, decodedSize: layer.decodedSize };
       if (out.json) out.document({ digest, ...facts });
       else out.line(`${digest}  ${facts.entries} entries, ${formatBytes(facts.decodedSize ?? 0)} decoded`);
@@ -146,6 +150,11 @@ export const indexCommand: Command = {
       .positional('action', { type: 'string', demandOption: true, describe: 'build, ls, rm, push or pull' })
       .positional('image', { type: 'string', describe: 'image, or for rm the digest of a layer' })
       .option('all', { type: 'boolean', default: false, describe: 'rm: all indexes' })
+      .option('check-diff-ids', {
+        type: 'boolean',
+        default: false,
+        describe: 'build: decode every layer, and compare it with the diffID in the config',
+      })
       .option('as', { type: 'string', describe: 'push: a tag for the image with a SOCI index that it names' })
       .option('span-size', { type: 'string', default: '4MiB', describe: 'push: decoded bytes of a span' })
       .option('min-layer-size', {
