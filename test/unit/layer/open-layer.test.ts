@@ -222,6 +222,24 @@ test('flipped bits in the index are found, and it is made anew', options, async 
   }
 });
 
+test('an index that another version wrote is made anew', options, async (t) => {
+  const place = await ground(t);
+  const source = place.store.add(pack('gzip'));
+  await (await place.open(source)).whenReady();
+  await place.close();
+  const [name = ''] = readdirSync(join(place.directory, 'index'));
+  const path = join(place.directory, 'index', name);
+  const other = readFileSync(path);
+  // The last byte of the header; no checksum covers it, so that it can be told from damage.
+  other[15] = (other[15] ?? 0) + 1;
+  writeFileSync(path, other);
+  const layer = await place.open(source);
+  assert.equal(layer.progress().state, 'indexing');
+  await assertFiles(layer, files.slice(0, 5));
+  assert.equal(layer.origin, 'pass');
+  assert.notEqual(readFileSync(path)[15], other[15]);
+});
+
 test('a file that is known is not empty while the index is made anew', options, async (t) => {
   if (withoutAddon) return t.skip('needs the addon: windows');
   const place = await ground(t);

@@ -313,6 +313,26 @@ const stacked = await buildImage({
 });
 const lowest = stacked.layers[0]?.descriptor.digest ?? '';
 
+test('layers that nobody has seen are asked for together, the top one first', async () => {
+  const { store, list } = await fixture({ images: { v1: stacked } });
+  const digests = stacked.layers.map(({ descriptor }) => descriptor.digest);
+  const asked: number[] = [];
+  let release: () => void = () => undefined;
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  store.before = (request) => {
+    const layer = digests.findIndex((digest) => request.endsWith(digest));
+    if (layer < 0) return undefined;
+    if (!asked.includes(layer)) asked.push(layer);
+    // None is answered before all were asked for.
+    if (asked.length === digests.length) release();
+    return gate;
+  };
+  assert.deepEqual(sorted(await list(at('rootfs'))), ['middle', 'own', 'usr']);
+  assert.deepEqual(asked, [2, 1, 0]);
+});
+
 test('R15 while lower layers are on their way, rootfs/ answers what they cannot change; the rest waits', async () => {
   const made = await fixture({ images: { v1: stacked } });
   const { store, text, list, stat, entry } = made;
