@@ -167,13 +167,13 @@ async function filesBelow(folder: string): Promise<string[]> {
 }
 
 /** Files of a cache by the folder that they are in. */
-function byKind(cache: string, paths: readonly string[]): string[][] {
+function byKind(cache: string, paths: readonly string[]): Map<string, string[]> {
   const kinds = new Map<string, string[]>();
   for (const path of paths) {
     const [kind = ''] = relative(cache, path).split('/');
     kinds.set(kind, [...(kinds.get(kind) ?? []), path]);
   }
-  return [...kinds.values()];
+  return kinds;
 }
 
 /** Flip one to three bits, or cut the file. */
@@ -188,15 +188,30 @@ async function damage(path: string, prng: Prng): Promise<void> {
   await writeFile(path, prng.integer(10) === 0 ? bytes.subarray(0, prng.integer(bytes.length)) : bytes);
 }
 
-/** What is no longer in the cache, so that what was damaged is needed. */
-const losses: readonly (readonly string[])[] = [
-  [],
-  ['decoded'],
-  ['decoded', 'partial', 'blobs'],
-  ['index'],
-  ['index', 'decoded'],
-  ['decoded', 'partial', 'blobs', 'index'],
-];
+/** Kinds of what is kept, and for each what is no longer in the cache, so that it is needed. */
+const victims: Readonly<Record<string, readonly (readonly string[])[]>> = {
+  decoded: [[], ['blobs', 'partial'], ['index']],
+  index: [[], ['decoded'], ['decoded', 'partial', 'blobs']],
+  blobs: [['decoded'], ['decoded', 'index'], ['index']],
+  partial: [['decoded'], ['decoded', 'index'], ['index']],
+  refs: [[], ['decoded', 'partial', 'blobs', 'index']],
+};
+/** Kinds that hold what trees are made of. */
+const hot = ['decoded', 'index', 'blobs', 'partial'];
+
+/** Choose a file of the cache, take away what would stand in for it, and damage it. Returns its path in the cache. */
+async function damageCache(cache: string, prng: Prng): Promise<string> {
+  const kinds = byKind(cache, await filesBelow(cache));
+  const names = [...kinds.keys()].toSorted();
+  // One in ten is a file beside these, or whatever else lies there.
+  const warm = names.filter((name) => hot.includes(name));
+  const kind = prng.pick(prng.integer(10) === 0 ? names : warm);
+  const path = prng.pick((kinds.get(kind) ?? []).toSorted());
+  for (const folder of prng.pick(victims[kind] ?? [[]]))
+    await rm(join(cache, folder), { recursive: true, force: true });
+  await damage(path, prng);
+  return relative(cache, path);
+}
 
 /** One bit of one blob or manifest in the store is wrong, in every answer or in the first few. */
 function damageStore(store: CountingStore, prng: Prng): void {
@@ -224,17 +239,16 @@ async function scenario(seed: number, prng: Prng): Promise<ScenarioResult> {
   try {
     await cp(await pristine(name, state), cache, { recursive: true });
     const store = subject.store();
-    const isStoreSound = prng.integer(4) !== 0;
+    const isStoreSound = prng.integer(5) !== 0;
     let victim = 'the store';
-    for (const folder of prng.pick(losses)) await rm(join(cache, folder), { recursive: true, force: true });
-    if (isStoreSound) {
-      // Each kind as often as the others, whatever its number of files.
-      const kinds = byKind(cache, await filesBelow(cache));
-      const path = prng.pick(prng.pick(kinds));
-      victim = relative(cache, path);
-      await damage(path, prng);
-    } else {
+    if (isStoreSound) victim = await damageCache(cache, prng);
+    else {
       damageStore(store, prng);
+      const lost = prng.pick([
+        ['decoded', 'partial', 'blobs'],
+        ['decoded', 'partial', 'blobs', 'index'],
+      ]);
+      for (const folder of lost) await rm(join(cache, folder), { recursive: true, force: true });
     }
     const first = await look(cache, subject, store, seed);
     const what = `seed ${seed}, ${name}, ${state}, ${victim}`;
