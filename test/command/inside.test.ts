@@ -27,7 +27,7 @@ const upper = {
   ],
 };
 
-describe('imgfs inside images, without a mount', { timeout: 120_000 }, () => {
+describe('imgfs inside images, without a mount', { timeout: 300_000 }, () => {
   let directory = '';
   let imgfs: ImgfsCommand;
   const image = (tag: string): string => `oci:${join(directory, 'layout')}:${tag}`;

@@ -313,10 +313,12 @@ const stacked = await buildImage({
 });
 const lowest = stacked.layers[0]?.descriptor.digest ?? '';
 
-test('layers that nobody has seen are asked for together, the top one first', async () => {
-  const { store, list } = await fixture({ images: { v1: stacked } });
-  const digests = stacked.layers.map(({ descriptor }) => descriptor.digest);
-  const asked: number[] = [];
+test('layers that nobody has seen are asked for together, those at the top first', async () => {
+  const layers = Array.from({ length: 8 }, (_, index) => ({ entries: [{ name: `in-${index}` }] }));
+  const tall = await buildImage({ layers });
+  const { store, list } = await fixture({ images: { v1: tall } });
+  const digests = tall.layers.map(({ descriptor }) => descriptor.digest);
+  const asked = new Set<number>();
   let release: () => void = () => undefined;
   const gate = new Promise<void>((resolve) => {
     release = resolve;
@@ -324,13 +326,16 @@ test('layers that nobody has seen are asked for together, the top one first', as
   store.before = (request) => {
     const layer = digests.findIndex((digest) => request.endsWith(digest));
     if (layer < 0) return undefined;
-    if (!asked.includes(layer)) asked.push(layer);
-    // None is answered before all were asked for.
-    if (asked.length === digests.length) release();
+    if (asked.size < 6) asked.add(layer);
+    // None is answered before six were asked for, as many as are gone through at once.
+    if (asked.size === 6) release();
     return gate;
   };
-  assert.deepEqual(sorted(await list(at('rootfs'))), ['middle', 'own', 'usr']);
-  assert.deepEqual(asked, [2, 1, 0]);
+  assert.equal((await list(at('rootfs'))).length, 8);
+  assert.deepEqual(
+    [...asked].toSorted((a, b) => a - b),
+    [2, 3, 4, 5, 6, 7],
+  );
 });
 
 test('R15 while lower layers are on their way, rootfs/ answers what they cannot change; the rest waits', async () => {
