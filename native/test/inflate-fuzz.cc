@@ -10,7 +10,8 @@ using namespace imgfs;
 
 namespace {
 
-constexpr size_t kMaxOutput = 200000;
+// More than two windows.
+constexpr size_t kMaxOutput = 70000;
 
 void require(bool condition, const char* what) {
   if (condition) return;
