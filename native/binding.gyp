@@ -13,6 +13,7 @@
         "src/fuse/binding-mount.cc",
         "src/fuse/napi-values.cc",
         "src/fuse/device.cc",
+        "src/fuse/file-window.cc",
         "src/fuse/inode-table.cc",
         "src/fuse/interrupt.cc",
         "src/fuse/listing.cc",

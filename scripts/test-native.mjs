@@ -18,9 +18,8 @@ const native = fileURLToPath(new URL('../native', import.meta.url));
 const sources = join(native, 'src');
 const tests = join(native, 'test');
 
-/** Parts that need neither Node nor a device: the server of the driver, and everything about layers. */
-const needsNode =
-  /^(addon|archive-module|layer-module|fuse\/(binding.*|napi-values|watchdog|mount|device|session))\.cc$/;
+/** Parts that need no Node: the driver but for mounting, and everything about layers. */
+const needsNode = /^(addon|archive-module|layer-module|fuse\/(binding.*|napi-values|watchdog|mount))\.cc$/;
 const partSources = readdirSync(sources, { recursive: true }).filter(
   (name) => name.endsWith('.cc') && !needsNode.test(name),
 );

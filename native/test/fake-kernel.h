@@ -169,11 +169,15 @@ struct Rig {
   bool parkedReady = false;
 };
 
-// A file in memory with a pattern.
-inline int memoryFile(size_t size) {
-  int fd = memfd_create("imgfs-test", MFD_CLOEXEC);
+// A file in memory with a pattern, or one on disk without a name.
+inline uint8_t patternAt(size_t at) { return static_cast<uint8_t>(at * 31 + (at >> 8)); }
+
+inline int memoryFile(size_t size, bool onDisk = false) {
+  char path[] = "./imgfs-test-XXXXXX";
+  int fd = onDisk ? mkstemp(path) : memfd_create("imgfs-test", MFD_CLOEXEC);
+  if (onDisk) unlink(path);
   std::string bytes(size, '\0');
-  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(i * 31 + (i >> 8));
+  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(patternAt(i));
   if (write(fd, bytes.data(), size) != static_cast<ssize_t>(size)) std::abort();
   return fd;
 }

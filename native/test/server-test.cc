@@ -323,6 +323,38 @@ TEST(damagedFile, "a file that is shorter than it should be is not trusted") {
   close(fd);
 }
 
+TEST(mappedReads, "large reads of what is in memory are answered out of a mapping, at any offset") {
+  Rig rig;
+  size_t size = 5000000, base = 1000;
+  rig.lookup("a", 7, kFile, size - base);
+  int fd = memoryFile(size, true);
+  OpenAnswer answer;
+  answer.script = 5;
+  answer.keepCache = true;
+  answer.fd = fd;
+  answer.base = base;
+  answer.present = {{0, size - base}};
+  uint64_t fh = openFile(rig, 7, answer);
+  bool waited = false;
+  rig.scratch.beforeWaiting = [&] { waited = true; };
+  for (uint64_t at : {0, 131072, 2000000, 2097152 - 4096, 3900000, 4868928, 10}) {
+    rig.send(kRead, 7, raw(readIn(fh, at, 131072)));
+    Reply reply = rig.reply();
+    CHECK_EQUAL(reply.body.size(), std::min<size_t>(131072, size - base - at));
+    for (size_t i : {size_t{0}, size_t{5000}, reply.body.size() - 1})
+      CHECK_EQUAL(static_cast<uint8_t>(reply.body[i]), patternAt(base + at + i));
+  }
+  // tmpfs and file systems that cannot tell what is in memory are read by pread.
+  CHECK(rig.scratch.window.isMapped() || waited);
+  // Cut: nothing behind the end is read, and JavaScript is asked.
+  CHECK(ftruncate(fd, 4000000) == 0);
+  rig.send(kRead, 7, raw(readIn(fh, 3950000, 131072)));
+  CHECK(rig.job().kind == kRead && !rig.answered());
+  rig.scratch.window.drop();
+  CHECK(!rig.scratch.window.isMapped());
+  close(fd);
+}
+
 TEST(calledOff, "a deadline ends the wait, and the fill that nobody waits for") {
   ServerConfig config;
   config.operationTimeout = 1;

@@ -2,23 +2,14 @@
 #pragma once
 
 #include <sys/types.h>
-#include <unistd.h>
 
 #include <memory>
 #include <vector>
 
+#include "open-fd.h"
 #include "range-set.h"
 
 namespace imgfs::fuse {
-
-// An open descriptor of our own, closed with the last user.
-struct OpenFd {
-  explicit OpenFd(int fd) : fd(fd) {}
-  ~OpenFd() { close(fd); }
-  OpenFd(const OpenFd&) = delete;
-  OpenFd& operator=(const OpenFd&) = delete;
-  const int fd;
-};
 
 // The content of one inode in a file, whole or in part. Guarded by the Server's lock.
 struct Backing {

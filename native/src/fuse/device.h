@@ -12,7 +12,10 @@ class Device : public Channel {
   int send(const iovec* parts, int count) override;
   int openBacking(int fd) override;
   void closeBacking(int id) override;
-  int fd() const { return fd_; }
+  // The next request, or a negative errno; EINTR after a signal.
+  ssize_t receive(uint8_t* buffer, size_t length);
+  // True when a request, or the end of the mount, waits. `timeout` in milliseconds, -1 without; signals end it, too.
+  bool waits(int timeout) const;
 
  private:
   int fd_;

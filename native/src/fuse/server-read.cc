@@ -1,5 +1,6 @@
 // Reading files: from what lies on disk, and asking for what is missing.
 #include <errno.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,25 @@ namespace {
 
 // JavaScript's numbers are exact up to 2^53; no file is that long.
 constexpr uint64_t kMaxOffset = (1ull << 53) - (1ull << 32);
+
+// Below that, looking for the pages and mapping them costs more than the copy it saves. First reads of 128 KiB gave
+// 0.27 to 0.33 of ext4 out of a mapping, 0.23 to 0.26 through a buffer.
+constexpr size_t kWorthMapping = 65536;
+
+// False when the file ends before them, or cannot be read.
+bool readFile(int fd, uint64_t offset, uint8_t* to, size_t length, const std::function<void()>& beforeWaiting) {
+  iovec part{to, length};
+  ssize_t ready = preadv2(fd, &part, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  size_t done = ready < 0 ? 0 : static_cast<size_t>(ready);
+  if (done < length) beforeWaiting();
+  while (done < length) {
+    ssize_t got = pread(fd, to + done, length - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return false;
+    done += static_cast<size_t>(got);
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -73,24 +93,28 @@ void Server::read(Request& request, Scratch& scratch) {
 // False when the file does not have what it should: it was damaged. It is not trusted again without JavaScript.
 bool Server::readBacked(const Backing& backing, uint64_t unique, Range range, Scratch& scratch) {
   size_t length = static_cast<size_t>(range.end - range.begin);
-  if (scratch.data.size() < length) scratch.data.resize(config_.maxRead);
-  size_t done = 0;
-  while (done < length) {
-    ssize_t got = pread(backing.file->fd, scratch.data.data() + done, length - done,
-                        static_cast<off_t>(backing.base + range.begin + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) {
-      Lock lock(mutex_);
-      sealed_.erase(backing.nodeid);
-      dropBackingId(backing.nodeid);
+  uint64_t offset = backing.base + range.begin;
+  const uint8_t* bytes = length < kWorthMapping ? nullptr : scratch.window.residentAt(backing.file, offset, length);
+  if (bytes == nullptr) {
+    if (scratch.data.size() < length) scratch.data.resize(config_.maxRead);
+    if (!readFile(backing.file->fd, offset, scratch.data.data(), length, scratch.beforeWaiting)) {
+      distrust(backing.nodeid);
       return false;
     }
-    done += static_cast<size_t>(got);
+    bytes = scratch.data.data();
   }
   count(kBackedReads);
   count(kBackedBytes, length);
-  send(unique, 0, scratch.data.data(), length);
+  // Cut in this very moment: the kernel has answered EIO.
+  if (send(unique, 0, bytes, length) == EFAULT) distrust(backing.nodeid);
   return true;
+}
+
+// The next open asks JavaScript for the content.
+void Server::distrust(uint64_t nodeid) {
+  Lock lock(mutex_);
+  sealed_.erase(nodeid);
+  dropBackingId(nodeid);
 }
 
 void Server::park(Lock&, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script) {

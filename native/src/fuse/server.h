@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "backing.h"
+#include "file-window.h"
 #include "inode-table.h"
 #include "job.h"
 #include "pending.h"
@@ -59,6 +60,10 @@ struct ServerConfig {
 struct Scratch {
   std::string reply;
   std::vector<uint8_t> data;
+  FileWindow window;
+  bool streams = false;  // the last large read came soon after the one before
+  // Called before something that may wait for a disk.
+  std::function<void()> beforeWaiting = [] {};
 };
 
 struct OpenAnswer {
@@ -242,6 +247,7 @@ class Server {
   // server-read.cc
   void read(Request& request, Scratch& scratch);
   bool readBacked(const Backing& backing, uint64_t unique, Range range, Scratch& scratch);
+  void distrust(uint64_t nodeid);
   void park(Lock& lock, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script);
   void startFills(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);
   void unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId, int error);

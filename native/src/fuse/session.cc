@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -22,6 +23,13 @@ constexpr Millis kStopTick = 2;
 // What stop() gives a notification that waits for a lock inside the kernel; its holder has been answered by then.
 constexpr Millis kNotifierGrace = 2000;
 
+// A client that reads on asks again within microseconds, less than it takes to sleep and to be woken: 3.6 instead of
+// 2.9 GB/s. Nobody spins who was not asked again so soon the time before.
+constexpr std::chrono::microseconds kSpin{30};
+// How long a mapped window is kept that nobody reads from: a file that was evicted keeps its space until then.
+constexpr milliseconds kWindowRest{1000};
+constexpr milliseconds kForever{std::chrono::hours(1)};
+
 // Ends read(2) with EINTR. A real-time signal that Node and V8 do not use.
 int wakeSignal() { return SIGRTMIN + 11; }
 
@@ -40,6 +48,12 @@ void blockSignals(bool reader) {
   sigfillset(&set);
   if (reader) sigdelset(&set, wakeSignal());
   pthread_sigmask(SIG_SETMASK, &set, nullptr);
+}
+
+// On a single one, spinning keeps the client from running.
+bool severalProcessors() {
+  static const bool several = std::thread::hardware_concurrency() > 1;
+  return several;
 }
 
 void nameThread(const char* name) { pthread_setname_np(pthread_self(), name); }
@@ -85,23 +99,68 @@ void Session::start() {
 void Session::readRequests() {
   std::vector<uint8_t> buffer(server_.maxRead() + kRequestOverhead);
   Scratch scratch;
+  bool leading = false;
+  auto callNext = [&] {
+    if (leading) leadership_.pass();
+    leading = false;
+  };
+  scratch.beforeWaiting = callNext;
   int error = 0;
-  for (;;) {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      if (readersEnd_) break;
+  while (!readersEnd()) {
+    if (!leading && !device_.waits(0)) {
+      if (!followUntilLead(scratch.window)) break;
+      leading = true;
     }
-    ssize_t length = ::read(device_.fd(), buffer.data(), buffer.size());
+    if (leading) awaitStream(scratch);
+    ssize_t length = device_.receive(buffer.data(), buffer.size());
     if (length > 0) {
+      // Reads of many at once: copying them is work for more than one.
+      if (leading && mayTakeLong(buffer.data()) && device_.waits(0)) callNext();
       server_.handle(buffer.data(), static_cast<size_t>(length), scratch);
       continue;
     }
     // ENOENT: the request was interrupted before it was read. ENODEV: unmounted. ECONNABORTED: aborted.
-    if (length < 0 && (errno == EINTR || errno == ENOENT || errno == EAGAIN)) continue;
-    error = length == 0 || errno == ENODEV || errno == ECONNABORTED ? 0 : errno;
+    if (length == -EINTR || length == -ENOENT || length == -EAGAIN) continue;
+    error = length == 0 || length == -ENODEV || length == -ECONNABORTED ? 0 : static_cast<int>(-length);
     break;
   }
+  leadership_.end();
   readerEnded(error);
+}
+
+bool Session::readersEnd() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return readersEnd_;
+}
+
+// What copies much. Everything else is answered in less time than it takes to wake another thread.
+bool Session::mayTakeLong(const uint8_t* request) {
+  uint32_t opcode = reinterpret_cast<const InHeader*>(request)->opcode;
+  return opcode == kRead || opcode == kReaddir || opcode == kReaddirplus || opcode == kWrite;
+}
+
+// False when readers end.
+bool Session::followUntilLead(FileWindow& window) {
+  for (;;) {
+    switch (leadership_.acquire(window.isMapped() ? kWindowRest : kForever)) {
+      case Leadership::Turn::kLead: return true;
+      case Leadership::Turn::kEnd: return false;
+      case Leadership::Turn::kTimeout: window.drop();
+    }
+  }
+}
+
+// After a large read: looks for the next one for a while without sleeping, and lets go of the file when none comes.
+void Session::awaitStream(Scratch& scratch) {
+  if (!scratch.window.isMapped()) return;
+  auto begin = std::chrono::steady_clock::now();
+  auto waited = [&] { return std::chrono::steady_clock::now() - begin; };
+  while (scratch.streams && waited() < kSpin) {
+    if (device_.waits(0)) return;
+    sched_yield();
+  }
+  if (!device_.waits(static_cast<int>(kWindowRest.count())) && waited() >= kWindowRest) scratch.window.drop();
+  scratch.streams = severalProcessors() && waited() < 2 * kSpin;
 }
 
 void Session::readerEnded(int error) {
@@ -122,6 +181,7 @@ void Session::readerEnded(int error) {
 void Session::answer() {
   Scratch scratch;
   Millis stopAt = 0;
+  Millis idleSince = 0;
   for (;;) {
     bool wake = false;
     {
@@ -136,8 +196,8 @@ void Session::answer() {
       wake = readersEnd_;
     }
     if (wake) wakeReaders();
-    while (server_.answerParked(scratch)) {
-    }
+    while (server_.answerParked(scratch)) idleSince = nowMillis();
+    if (scratch.window.isMapped() && nowMillis() - idleSince > static_cast<Millis>(kWindowRest.count())) scratch.window.drop();
     server_.tick();
   }
 }

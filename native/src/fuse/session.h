@@ -1,6 +1,6 @@
 // A mounted file system: the device, its threads and the Server behind them.
 //
-// Threads: readers (each blocks in read(2) on the device), one answerer (parked reads, deadlines) and one notifier.
+// Threads: readers (one waits at the device, others when it has more to do than one can), one answerer (parked reads, deadlines) and one notifier.
 // The notifier has a thread of its own because a notification may wait in the kernel for a lock that a request holds
 // until it is answered.
 #pragma once
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "device.h"
+#include "leadership.h"
 
 namespace imgfs::fuse {
 
@@ -41,6 +42,10 @@ class Session {
 
  private:
   void readRequests();
+  void awaitStream(Scratch& scratch);
+  bool readersEnd();
+  bool followUntilLead(FileWindow& window);
+  static bool mayTakeLong(const uint8_t* request);
   void answer();
   void deliverNotifications();
   void deliver(const Notification& notification);
@@ -51,6 +56,7 @@ class Session {
   JobQueue jobs_;
   Server server_;
   const unsigned readerCount_;
+  Leadership leadership_;
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
