@@ -7,6 +7,7 @@
         "src/archive-module.cc",
         "src/bytes.cc",
         "src/fuse/attributes.cc",
+        "src/fuse/backing.cc",
         "src/fuse/binding.cc",
         "src/fuse/binding-answers.cc",
         "src/fuse/binding-jobs.cc",

@@ -355,6 +355,56 @@ TEST(mappedReads, "large reads of what is in memory are answered out of a mappin
   close(fd);
 }
 
+TEST(segments, "a file of segments is read across their borders, and asked for where nothing was told") {
+  Rig rig;
+  rig.lookup("a", 7, kFile, 300000);
+  int fd = memoryFile(200000);
+  OpenAnswer answer;
+  answer.script = 5;
+  answer.keepCache = true;
+  answer.segmented = true;
+  uint64_t fh = openFile(rig, 7, answer);
+  uint64_t first = rig.send(kRead, 7, raw(readIn(fh, 0, 131072)));
+  Job fill = rig.job();
+  CHECK(fill.kind == kJobFill && fill.a == 5 && fill.b == 0 && fill.c == 131072);
+  std::string literals(1024, 'h');
+  // A header, a file from its offset 100 on, and what was told before once more with a header behind.
+  CHECK(rig.server.addSegments(fill.id, {{{0, 512}, -1, 0}, {{512, 150512}, fd, 100}}, literals));
+  CHECK(rig.server.addSegments(fill.id, {{{512, 150512}, fd, 100}, {{150512, 151024}, -1, 512}}, literals));
+  close(fd);  // the driver has its own
+  rig.server.fillDone(fill.id, 0, false, false, {});
+  CHECK(rig.server.answerParked(rig.scratch));
+  Reply reply = rig.reply(first);
+  CHECK_EQUAL(reply.body.size(), 131072);
+  CHECK(reply.body[511] == 'h');
+  for (size_t i : {size_t{512}, size_t{513}, size_t{131071}})
+    CHECK_EQUAL(static_cast<uint8_t>(reply.body[i]), patternAt(i - 512 + 100));
+  // At once, also across a border; not where nothing is known, until JavaScript has read it.
+  rig.send(kRead, 7, raw(readIn(fh, 150000, 1024)));
+  reply = rig.reply();
+  CHECK(reply.body.size() == 1024 && reply.body[512] == 'h' && reply.body[1023] == 'h');
+  CHECK_EQUAL(static_cast<uint8_t>(reply.body[511]), patternAt(149999 + 100));
+  rig.send(kRead, 7, raw(readIn(fh, 151000, 1024)));
+  fill = rig.job();
+  CHECK(fill.kind == kJobFill && fill.b == 151024 && fill.c == 152024);
+  // Segments that are none are not taken, and those of nobody's fill neither.
+  CHECK(!rig.server.addSegments(fill.id, {{{151024, 400000}, -1, 0}}, literals));
+  CHECK(!rig.server.addSegments(fill.id, {{{151024, 152024}, -1, 100}}, literals));
+  CHECK(!rig.server.addSegments(fill.id, {{{152024, 151024}, -1, 0}}, literals));
+  CHECK(!rig.server.addSegments(fill.id, {{{151024, 152024}, 9999, 0}}, literals));
+  CHECK(!rig.server.addSegments(fill.id + 1, {{{151024, 151025}, -1, 0}}, literals));
+  rig.server.fillDone(fill.id, 0, true, false, {});
+  Job read = rig.job();
+  CHECK(read.kind == kRead && read.a == 5 && read.b == 151000 && read.c == 1024);
+  uint8_t bytes[1024] = {7};
+  CHECK(rig.server.replyBytes(read.id, bytes, sizeof(bytes)));
+  CHECK_EQUAL(rig.reply().body.size(), 1024);
+  CHECK_EQUAL(rig.server.gauges().openFiles, 1);
+  closeFile(rig, 7, fh);
+  CHECK_EQUAL(rig.server.gauges().openFiles, 0);
+  CHECK_EQUAL(rig.server.gauges().pending, 0);
+}
+
 TEST(calledOff, "a deadline ends the wait, and the fill that nobody waits for") {
   ServerConfig config;
   config.operationTimeout = 1;

@@ -7,6 +7,7 @@
  *
  * Failures are thrown as ImgfsError; the driver turns them into an errno.
  */
+import type { TakeSegments } from '../content/file-segment.js';
 import type { ByteRange } from '../store/store.js';
 import type { Name } from './name.js';
 
@@ -102,6 +103,16 @@ export interface FileBacking {
   fill(range: ByteRange, signal: AbortSignal): Promise<void>;
 }
 
+/** Lets a driver read without JavaScript a file that is put together of others. */
+export interface FileSegments {
+  /**
+   * Find out what a range is made of, and give it to `take` while all descriptors are open: segments in order, without
+   * gaps, that may reach beyond the range. Their bytes stay what they are until `release`. Not called when some of the
+   * range can only be had by `read` (now). @throws what opening the parts throws.
+   */
+  cover(range: ByteRange, signal: AbortSignal, take: TakeSegments): Promise<void>;
+}
+
 /** An open file. */
 export interface OpenedFile {
   readonly handle: FileHandle;
@@ -110,6 +121,8 @@ export interface OpenedFile {
   /** Bypass the page cache: size unknown until read, or content made anew for each open. */
   readonly directIo: boolean;
   readonly backing?: FileBacking;
+  /** Instead of `backing`. */
+  readonly segments?: FileSegments;
 }
 
 /** An open directory. */

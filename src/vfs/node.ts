@@ -8,7 +8,7 @@
  * Methods answer at once where they can and with a promise where they must ask the disk or a store.
  */
 import type { CallOptions } from '../store/store.js';
-import type { FileBacking, FileType } from './file-system.js';
+import type { FileBacking, FileSegments, FileType } from './file-system.js';
 import type { Name } from './name.js';
 
 export type MaybePromise<Value> = Value | Promise<Value>;
@@ -101,6 +101,8 @@ export interface OpenFile {
   readonly keepCache: boolean;
   readonly directIo: boolean;
   readonly backing?: FileBacking;
+  /** Instead of `backing`. */
+  readonly segments?: FileSegments;
   /** Fill `buffer` from `position`; the number of bytes, short only at the end. */
   read(buffer: Uint8Array, position: number, options: CallOptions): MaybePromise<number>;
   close(): MaybePromise<void>;

@@ -177,9 +177,15 @@ export class Tree implements FileSystem {
       if (isDirectoryNode(record.node)) throw new ImgfsError('is-dir', 'open: it is a directory');
       if (!isFileNode(record.node)) throw new ImgfsError('invalid', 'open: not a regular file');
       const file = await record.node.open(caller);
-      const { keepCache, directIo, backing } = file;
+      const { keepCache, directIo, backing, segments } = file;
       const handle = this.files.add({ file, record });
-      return { handle, keepCache, directIo, ...(backing === undefined ? {} : { backing }) };
+      return {
+        handle,
+        keepCache,
+        directIo,
+        ...(backing === undefined ? {} : { backing }),
+        ...(segments === undefined ? {} : { segments }),
+      };
     } catch (error) {
       throw this.#fail('open', record, error);
     }

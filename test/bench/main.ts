@@ -12,6 +12,7 @@ const sections: Readonly<Record<string, () => Promise<Section>>> = {
   push: async () => (await import('./push.js')).push,
   inside: async () => (await import('./inside.js')).inside,
   stores: async () => (await import('./stores.js')).stores,
+  exports: async () => (await import('./exports.js')).exportsSection,
 };
 
 function showRow(what: string, measured: string, figure: string, reached: string): void {

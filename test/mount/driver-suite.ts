@@ -9,7 +9,7 @@ import { after, before, describe, test } from 'node:test';
 import { findMount } from '../../src/fuse/mount-table.js';
 import { unmountPath } from '../../src/fuse/unmount.js';
 import { run, skipWithout } from '../support/child.js';
-import { bigBytes, manyEntries, pattern, sparseBytes } from '../support/sample-tree.js';
+import { bigBytes, joinedContent, manyEntries, pattern, sparseBytes } from '../support/sample-tree.js';
 import { mountSample, skipWithoutMount, type DriverName, type Mounted } from '../support/mounted.js';
 
 const timeout = 30_000;
@@ -62,6 +62,23 @@ export function driverSuite(driver: DriverName): void {
 
     test('a file that is made while it is read', { timeout }, async () => {
       assert.ok((await readFile(at('sparse'))).equals(pattern(0, sparseBytes)));
+    });
+
+    test('a file that is put together of others', { timeout }, async () => {
+      const expected = joinedContent();
+      assert.ok((await readFile(at('joined'))).equals(expected));
+      const file = await open(at('joined'), 'r');
+      try {
+        for (let i = 0; i < 200; i += 1) {
+          const start = (i * 7_919_033) % expected.length;
+          const buffer = Buffer.alloc(1 + ((i * 104_729) % 200_000));
+          const { bytesRead } = await file.read(buffer, 0, buffer.length, start);
+          const right = expected.subarray(start, start + buffer.length);
+          assert.ok(buffer.subarray(0, bytesRead).equals(right), `${start}+${buffer.length}`);
+        }
+      } finally {
+        await file.close();
+      }
     });
 
     test('random reads of whole and of sparse files agree with the bytes', { timeout }, async () => {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { mountSample, skipWithoutMount, type Mounted } from '../support/mounted.js';
-import { bigBytes, pattern, sparseBytes } from '../support/sample-tree.js';
+import { bigBytes, joinedContent, pattern, sparseBytes } from '../support/sample-tree.js';
 
 const timeout = 30_000;
 const isRoot = process.getuid?.() === 0;
@@ -36,6 +36,28 @@ async function stuckReader(mounted: Mounted, name: string): Promise<StuckReader>
 }
 
 describe('native driver: without JavaScript', { skip: skipWithoutMount('native') }, () => {
+  test('files that are put together of others are read where those lie', { timeout }, async (t) => {
+    const mounted = await mountSample('native');
+    t.after(() => mounted.dispose());
+    const expected = joinedContent();
+    const file = await open(join(mounted.path, 'joined'), 'r');
+    try {
+      const buffer = Buffer.alloc(2_900_000);
+      assert.equal((await file.read(buffer, 0, buffer.length, 0)).bytesRead, buffer.length);
+      assert.ok(buffer.equals(expected.subarray(0, buffer.length)));
+      const { fills, calls } = await mounted.counts();
+      // Segments are told whole: only requests that come before the first answer ask as well (3 of 1 MiB at most).
+      assert.ok(fills.length > 0 && fills.length <= 4, `${fills.length} times asked`);
+      assert.equal(calls['read'] ?? 0, 0, 'no bytes through JavaScript');
+      // What only JavaScript has comes from there.
+      await file.read(buffer, 0, 1000, 3_100_000);
+      assert.ok(buffer.subarray(0, 1000).equals(expected.subarray(3_100_000, 3_101_000)));
+      assert.ok(((await mounted.counts()).calls['read'] ?? 0) > 0);
+    } finally {
+      await file.close();
+    }
+  });
+
   test('known content is served while JavaScript does nothing', { timeout }, async (t) => {
     const mounted = await mountSample('native');
     t.after(() => mounted.dispose());

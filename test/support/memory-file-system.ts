@@ -6,6 +6,7 @@
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgfsError } from '../../src/errors/imgfs-error.js';
+import type { FileSegment, TakeSegments } from '../../src/content/file-segment.js';
 import type { ByteRange } from '../../src/store/store.js';
 import {
   rootInode,
@@ -15,6 +16,7 @@ import {
   type Entry,
   type FileBacking,
   type FileHandle,
+  type FileSegments,
   type FileSystem,
   type FileSystemStatistics,
   type FileType,
@@ -39,6 +41,8 @@ export interface MemoryNode {
   content?: Uint8Array;
   /** Content comes from this file on disk. */
   backing?: MemoryBacking;
+  /** Content is put together of these; those of `read` are known to `read` alone. */
+  segments?: readonly MemorySegment[];
   target?: Name;
   xattrs: Map<Name, Uint8Array>;
   /** Every operation on this node waits so long first, or until its signal fires. */
@@ -47,6 +51,14 @@ export interface MemoryNode {
   failure?: Error;
   keepCache: boolean;
   directIo: boolean;
+}
+
+/** A part of a file that is put together: of a file on disk from `offset` on, or bytes. */
+export interface MemorySegment {
+  readonly size: number;
+  readonly path?: string;
+  readonly offset?: number;
+  readonly bytes?: Uint8Array;
 }
 
 /** A file on disk that holds a node's bytes, from `baseOffset` on. Each open has a descriptor of its own. */
@@ -298,6 +310,8 @@ export class MemoryFileSystem implements FileSystem {
     const fd = on === undefined ? undefined : openSync(on.path, 'r');
     this.openFiles.set(handle, { node, fd });
     const opened = { handle, keepCache: node.keepCache, directIo: node.directIo };
+    if (node.segments !== undefined)
+      return { ...opened, segments: new SegmentsInMemory(this, node.segments) };
     if (on === undefined || fd === undefined) return opened;
     const backing: FileBacking = {
       fd,
@@ -364,5 +378,40 @@ export class MemoryFileSystem implements FileSystem {
   async close(): Promise<void> {
     for (const handle of this.openFiles.keys()) await this.release(handle);
     this.openDirectories.clear();
+  }
+}
+
+/** Tells segments as exports do: those on disk and in memory, whole, and nothing of a range that has others. */
+class SegmentsInMemory implements FileSegments {
+  readonly #fileSystem: MemoryFileSystem;
+  readonly #segments: readonly MemorySegment[];
+
+  constructor(fileSystem: MemoryFileSystem, segments: readonly MemorySegment[]) {
+    this.#fileSystem = fileSystem;
+    this.#segments = segments;
+  }
+
+  async cover(range: ByteRange, _signal: AbortSignal, take: TakeSegments): Promise<void> {
+    this.#fileSystem.fills.push(range);
+    const told: FileSegment[] = [];
+    const descriptors: number[] = [];
+    let isCovered = true;
+    let start = 0;
+    for (const { size, path, offset = 0, bytes } of this.#segments) {
+      const end = start + size;
+      if (end > range.start && start < range.end) {
+        if (bytes !== undefined) told.push({ start, end, bytes });
+        else if (path === undefined) isCovered = false;
+        else {
+          const fd = openSync(path, 'r');
+          descriptors.push(fd);
+          told.push({ start, end, fd, offset });
+        }
+      }
+      start = end;
+    }
+    await sleep(1);
+    if (isCovered) take(told);
+    for (const fd of descriptors) closeSync(fd);
   }
 }

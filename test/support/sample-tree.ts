@@ -30,6 +30,13 @@ export function pattern(start: number, end: number): Buffer {
   return Buffer.from(words.buffer, start - first * 4, end - start);
 }
 
+/** What the file `joined` says. */
+export function joinedContent(): Buffer {
+  const [header, content] = [pattern(0, 512), pattern(7, 300_007)];
+  const small = Array.from({ length: 50 }, (_, at) => pattern(at * 1001, at * 1001 + 1000));
+  return Buffer.concat([header, pattern(4096, 3_004_096), content, header, ...small, content]);
+}
+
 async function patternOf(range: ByteRange): Promise<Uint8Array> {
   await sleep(1);
   return pattern(range.start, range.end);
@@ -78,6 +85,17 @@ export function sampleTree(scratch: string): WritableMemoryFileSystem {
   // A part of a file on disk, as an entry of a decoded layer is.
   fileSystem.addBacked(root, 'part', big, 100_000, 4096);
   fileSystem.addSparse(root, 'sparse', sparse, sparseBytes, patternOf, sparseBase);
+  // As an archive is: headers, files on disk, and in the middle something that only JavaScript has.
+  const [header, content] = [pattern(0, 512), pattern(7, 300_007)];
+  const joined = fileSystem.addFile(root, 'joined', joinedContent());
+  joined.segments = [
+    { size: 512, bytes: header },
+    { size: 3_000_000, path: big, offset: 4096 },
+    { size: 300_000 },
+    { size: 512, bytes: header },
+    ...Array.from({ length: 50 }, (_, at) => ({ size: 1000, path: big, offset: at * 1001 })),
+    { size: content.length, bytes: content },
+  ];
 
   fileSystem.addDirectory(root, 'work');
 

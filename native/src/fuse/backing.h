@@ -3,7 +3,9 @@
 
 #include <sys/types.h>
 
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "open-fd.h"
@@ -11,7 +13,15 @@
 
 namespace imgfs::fuse {
 
-// The content of one inode in a file, whole or in part. Guarded by the Server's lock.
+// Bytes that an answer is made of, from a file or from memory.
+struct Part {
+  std::shared_ptr<OpenFd> file;              // null: `bytes`
+  std::shared_ptr<const std::string> bytes;
+  uint64_t offset = 0;                       // in the file or in `bytes`
+  size_t length = 0;
+};
+
+// The content of one inode, whole or in part: in a file, or put together of segments. Guarded by the Server's lock.
 struct Backing {
   struct Waiter {
     uint64_t pendingId;
@@ -30,11 +40,17 @@ struct Backing {
   uint64_t base = 0;  // where byte 0 of the inode lies in the file
   uint64_t size = 0;  // of the inode, in bytes
   bool complete = false;
+  bool segmented = false;  // `segments` instead of `file`; belongs to one handle
   RangeSet present;
+  std::map<uint64_t, Part> segments;  // by where they begin in the inode; not overlapping
+  size_t literalBytes = 0;            // of segments in memory
   std::vector<Waiter> waiters;
   std::vector<Fill> fills;
 
   bool has(Range range) const { return complete || present.covers(range); }
+  // What a range that is present is made of, in order.
+  std::vector<Part> parts(Range range) const;
+  void addSegment(Range range, Part part);
 };
 
 // Open file or directory of the kernel.

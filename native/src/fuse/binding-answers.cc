@@ -60,7 +60,7 @@ napi_value replyStatfs(napi_env env, napi_callback_info info) {
   return toBoolean(env, call.server() && call.server()->replyStatfs(call.whole(0), out));
 }
 
-// id, handle, flags (1 keepCache, 2 directIo, 4 complete), fd or -1, base offset, present ranges
+// id, handle, flags (1 keepCache, 2 directIo, 4 complete, 8 segmented), fd or -1, base offset, present ranges
 napi_value replyOpen(napi_env env, napi_callback_info info) {
   Call call(env, info);
   OpenAnswer answer;
@@ -69,6 +69,7 @@ napi_value replyOpen(napi_env env, napi_callback_info info) {
   answer.keepCache = (flags & 1) != 0;
   answer.directIo = (flags & 2) != 0;
   answer.complete = (flags & 4) != 0;
+  answer.segmented = (flags & 8) != 0;
   int32_t fd = -1;
   napi_get_value_int32(env, call[3], &fd);
   answer.fd = fd;
@@ -104,6 +105,27 @@ napi_value putListing(napi_env env, napi_callback_info info) {
   if (!bytesOf(env, call[1], data, length)) return fail(env, "putListing wants a Uint8Array");
   length = std::min<size_t>(length, call.whole(2));
   return toBoolean(env, call.server() && call.server()->putListing(call.whole(0), data, length));
+}
+
+// fill id, for each segment four numbers (begin, end, fd or -1 for literals, offset there), literals
+napi_value addSegments(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  const double* numbers = nullptr;
+  uint8_t* data = nullptr;
+  size_t count = 0, length = 0;
+  if (!doublesOf(env, call[1], numbers, count) || !bytesOf(env, call[2], data, length))
+    return fail(env, "addSegments wants a Float64Array and a Uint8Array");
+  std::vector<ToldSegment> told;
+  for (size_t at = 0; at + 4 <= count; at += 4) {
+    ToldSegment segment;
+    if (!wholeNumber(numbers[at], segment.range.begin) || !wholeNumber(numbers[at + 1], segment.range.end) ||
+        !wholeNumber(numbers[at + 3], segment.offset))
+      return fail(env, "malformed segment");
+    segment.fd = static_cast<int>(numbers[at + 2]);
+    told.push_back(segment);
+  }
+  std::string literals(reinterpret_cast<const char*>(data), length);
+  return toBoolean(env, call.server() && call.server()->addSegments(call.whole(0), told, literals));
 }
 
 // fill id, errno, flags (1 use read, 4 complete), present ranges
@@ -185,6 +207,7 @@ const std::vector<Method>& answerMethods() {
       {"replyOpendir", replyOpendir},
       {"replyReaddir", replyReaddir},
       {"putListing", putListing},
+      {"addSegments", addSegments},
       {"fillDone", fillDone},
       {"replyCreate", replyCreate},
       {"replyCount", replyCount},

@@ -54,15 +54,20 @@ bool bytesOf(napi_env env, napi_value value, uint8_t*& data, size_t& length) {
          type == napi_uint8_array;
 }
 
+bool doublesOf(napi_env env, napi_value value, const double*& data, size_t& count) {
+  napi_typedarray_type type;
+  void* memory = nullptr;
+  bool good = napi_get_typedarray_info(env, value, &type, &count, &memory, nullptr, nullptr) == napi_ok &&
+              type == napi_float64_array;
+  data = static_cast<const double*>(memory);
+  return good;
+}
+
 std::vector<Range> rangesOf(napi_env env, napi_value value) {
   std::vector<Range> out;
-  napi_typedarray_type type;
+  const double* numbers = nullptr;
   size_t length = 0;
-  double* numbers = nullptr;
-  if (napi_get_typedarray_info(env, value, &type, &length, reinterpret_cast<void**>(&numbers), nullptr, nullptr) !=
-          napi_ok ||
-      type != napi_float64_array)
-    return out;
+  if (!doublesOf(env, value, numbers, length)) return out;
   for (size_t i = 0; i + 1 < length; i += 2) {
     Range range;
     if (wholeNumber(numbers[i], range.begin) && wholeNumber(numbers[i + 1], range.end)) out.push_back(range);

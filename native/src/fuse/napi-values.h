@@ -18,6 +18,8 @@ std::string textOf(napi_env env, napi_value value, bool latin1 = false);
 napi_value property(napi_env env, napi_value object, const char* name);
 // Memory of a Uint8Array; false for everything else.
 bool bytesOf(napi_env env, napi_value value, uint8_t*& data, size_t& length);
+// Memory of a Float64Array; false for everything else.
+bool doublesOf(napi_env env, napi_value value, const double*& data, size_t& count);
 // Pairs of begin and end in a Float64Array.
 std::vector<Range> rangesOf(napi_env env, napi_value value);
 

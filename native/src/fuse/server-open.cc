@@ -87,6 +87,7 @@ Delivery Server::replyOpen(uint64_t id, const OpenAnswer& answer) {
     // What is being written is read through JavaScript, which knows what was written.
     bool backed = answer.fd >= 0 && !handle.writable;
     std::shared_ptr<Backing> backing = backed ? backingFor(request.nodeid, answer) : nullptr;
+    if (answer.segmented && !handle.writable) backing = segmentedBacking(request.nodeid);
     handle.nodeid = request.nodeid;
     handle.script = answer.script;
     handle.mode = chooseMode(request.nodeid, backing, answer.keepCache, answer.directIo);
@@ -195,6 +196,17 @@ std::shared_ptr<OpenFd> Server::ownFd(int fd, dev_t device, ino_t inode) {
   auto file = std::make_shared<OpenFd>(own);
   files_[{device, inode}] = file;
   return file;
+}
+
+// For one handle alone: what keeps its segments where they are ends with the FileSystem's handle.
+std::shared_ptr<Backing> Server::segmentedBacking(uint64_t nodeid) {
+  const Inode* inode = inodes_.find(nodeid);
+  if (inode == nullptr) return nullptr;
+  auto backing = std::make_shared<Backing>();
+  backing->nodeid = nodeid;
+  backing->size = inode->attributes.size;
+  backing->segmented = true;
+  return backing;
 }
 
 std::shared_ptr<Backing> Server::backingFor(uint64_t nodeid, const OpenAnswer& answer) {

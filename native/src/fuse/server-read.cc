@@ -1,9 +1,11 @@
 // Reading files: from what lies on disk, and asking for what is missing.
 #include <errno.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "server.h"
 
@@ -51,6 +53,7 @@ void Server::read(Request& request, Scratch& scratch) {
   job.b = in.offset;
   job.c = pending.size;
   Range range{in.offset, in.offset + pending.size};
+  std::vector<Part> parts;
   bool present = false;
   {
     Lock lock(mutex_);
@@ -65,6 +68,7 @@ void Server::read(Request& request, Scratch& scratch) {
     if (backing) {
       range.end = std::min(range.end, backing->size);
       present = range.empty() || backing->has(range);
+      if (present) parts = backing->parts(range);
     }
     if (backing && !present) {
       pending.unique = header.unique;
@@ -81,7 +85,7 @@ void Server::read(Request& request, Scratch& scratch) {
     send(header.unique, 0);
     return;
   }
-  if (present && readBacked(*backing, header.unique, range, scratch)) return;
+  if (present && readParts(parts, header.nodeid, header.unique, scratch)) return;
   if (job.a != 0) {
     count(kReadFallbacks, present ? 1 : 0);
     toScript(request, std::move(job), std::move(pending));
@@ -91,22 +95,29 @@ void Server::read(Request& request, Scratch& scratch) {
 }
 
 // False when the file does not have what it should: it was damaged. It is not trusted again without JavaScript.
-bool Server::readBacked(const Backing& backing, uint64_t unique, Range range, Scratch& scratch) {
-  size_t length = static_cast<size_t>(range.end - range.begin);
-  uint64_t offset = backing.base + range.begin;
-  const uint8_t* bytes = length < kWorthMapping ? nullptr : scratch.window.residentAt(backing.file, offset, length);
+bool Server::readParts(const std::vector<Part>& parts, uint64_t nodeid, uint64_t unique, Scratch& scratch) {
+  size_t length = 0;
+  for (const Part& part : parts) length += part.length;
+  const Part* only = parts.size() == 1 && parts[0].file && length >= kWorthMapping ? parts.data() : nullptr;
+  const uint8_t* bytes = only == nullptr ? nullptr : scratch.window.residentAt(only->file, only->offset, length);
   if (bytes == nullptr) {
-    if (scratch.data.size() < length) scratch.data.resize(config_.maxRead);
-    if (!readFile(backing.file->fd, offset, scratch.data.data(), length, scratch.beforeWaiting)) {
-      distrust(backing.nodeid);
-      return false;
+    if (scratch.data.size() < length) scratch.data.resize(std::max<size_t>(length, config_.maxRead));
+    uint8_t* to = scratch.data.data();
+    for (const Part& part : parts) {
+      if (!part.file) {
+        std::memcpy(to, part.bytes->data() + part.offset, part.length);
+      } else if (!readFile(part.file->fd, part.offset, to, part.length, scratch.beforeWaiting)) {
+        distrust(nodeid);
+        return false;
+      }
+      to += part.length;
     }
     bytes = scratch.data.data();
   }
   count(kBackedReads);
   count(kBackedBytes, length);
   // Cut in this very moment: the kernel has answered EIO.
-  if (send(unique, 0, bytes, length) == EFAULT) distrust(backing.nodeid);
+  if (send(unique, 0, bytes, length) == EFAULT) distrust(nodeid);
   return true;
 }
 
@@ -167,6 +178,30 @@ void Server::unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId,
   }
 }
 
+bool Server::addSegments(uint64_t fillId, const std::vector<ToldSegment>& told, const std::string& literals) {
+  auto bytes = std::make_shared<const std::string>(literals);
+  Lock lock(mutex_);
+  auto found = fills_.find(fillId);
+  if (found == fills_.end() || !found->second->segmented) return false;
+  for (const ToldSegment& segment : told) {
+    Part part;
+    part.offset = segment.offset;
+    part.length = static_cast<size_t>(segment.range.end - segment.range.begin);
+    if (segment.range.empty() || segment.range.end > found->second->size) return false;
+    if (segment.fd < 0) {
+      if (segment.offset > literals.size() || part.length > literals.size() - segment.offset) return false;
+      part.bytes = bytes;
+    } else {
+      struct stat status {};
+      if (fstat(segment.fd, &status) != 0 || !S_ISREG(status.st_mode)) return false;
+      part.file = ownFd(segment.fd, status.st_dev, status.st_ino);
+      if (!part.file) return false;
+    }
+    found->second->addSegment(segment.range, std::move(part));
+  }
+  return true;
+}
+
 void Server::fillDone(uint64_t fillId, int error, bool useRead, bool complete, const std::vector<Range>& present) {
   std::vector<uint64_t> failed;
   bool ready = false;
@@ -181,7 +216,8 @@ void Server::fillDone(uint64_t fillId, int error, bool useRead, bool complete, c
     backing->fills.erase(fill);
     backing->complete = backing->complete || complete;
     for (const Range& part : present) backing->present.add(part);
-    if (error == 0 && !useRead) backing->present.add(range);
+    // Of segments only what was told is there.
+    if (error == 0 && !useRead && !backing->segmented) backing->present.add(range);
 
     std::vector<Backing::Waiter> waiters = std::move(backing->waiters);
     backing->waiters.clear();
@@ -192,7 +228,7 @@ void Server::fillDone(uint64_t fillId, int error, bool useRead, bool complete, c
         Pending taken;
         pending_.take(waiter.pendingId, taken);
         taken.parkedOn = nullptr;
-        parked_.push_back({std::move(taken), backing, waiter.script});
+        parked_.push_back({std::move(taken), backing->parts(waiter.range)});
         ready = true;
       } else if (waiter.range.overlaps(range) && useRead && waiter.script != 0) {
         request->parkedOn = nullptr;
@@ -225,8 +261,7 @@ bool Server::answerParked(Scratch& scratch) {
   }
   for (Parked& parked : work) {
     const Pending& request = parked.request;
-    Range range{request.offset, std::min(request.offset + request.size, parked.backing->size)};
-    if (!readBacked(*parked.backing, request.unique, range, scratch)) send(request.unique, EIO);
+    if (!readParts(parked.parts, request.nodeid, request.unique, scratch)) send(request.unique, EIO);
   }
   return !work.empty();
 }

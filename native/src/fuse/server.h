@@ -73,7 +73,15 @@ struct OpenAnswer {
   int fd = -1;          // of the backing file; -1 without
   uint64_t base = 0;
   bool complete = false;
+  bool segmented = false;  // without a file: put together of segments that fills tell
   std::vector<Range> present;
+};
+
+// A segment as JavaScript tells it: bytes of `literals`, or of an open file.
+struct ToldSegment {
+  Range range;  // of the inode
+  int fd = -1;  // -1: literals
+  uint64_t offset = 0;
 };
 
 enum class Delivery : uint32_t {
@@ -125,6 +133,9 @@ class Server {
   // A complete directory that JavaScript listed by itself; taken in unless one is known already. False: every lookup
   // that the page counted is the caller's to undo.
   bool putListing(uint64_t directory, const uint8_t* page, size_t length);
+  // Segments of a file that is put together, told before the fill is over. False when descriptors ran out, or nobody
+  // waits any more.
+  bool addSegments(uint64_t fillId, const std::vector<ToldSegment>& told, const std::string& literals);
   // A fill is over. `useRead`: it cannot be kept on disk, ask for the bytes instead.
   void fillDone(uint64_t fillId, int error, bool useRead, bool complete, const std::vector<Range>& present);
 
@@ -184,8 +195,7 @@ class Server {
   };
   struct Parked {
     Pending request;
-    std::shared_ptr<Backing> backing;
-    uint64_t script;
+    std::vector<Part> parts;
   };
   using Lock = std::unique_lock<std::mutex>;
 
@@ -235,6 +245,7 @@ class Server {
   void open(Request& request);
   void release(Request& request);
   std::shared_ptr<Backing> backingFor(uint64_t nodeid, const OpenAnswer& answer);
+  std::shared_ptr<Backing> segmentedBacking(uint64_t nodeid);
   std::shared_ptr<OpenFd> ownFd(int fd, dev_t device, ino_t inode);
   OpenMode chooseMode(uint64_t nodeid, const std::shared_ptr<Backing>& backing, bool keepCache, bool directIo);
   void closed(uint64_t nodeid, OpenMode mode);
@@ -246,7 +257,7 @@ class Server {
 
   // server-read.cc
   void read(Request& request, Scratch& scratch);
-  bool readBacked(const Backing& backing, uint64_t unique, Range range, Scratch& scratch);
+  bool readParts(const std::vector<Part>& parts, uint64_t nodeid, uint64_t unique, Scratch& scratch);
   void distrust(uint64_t nodeid);
   void park(Lock& lock, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script);
   void startFills(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);

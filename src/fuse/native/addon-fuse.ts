@@ -4,8 +4,8 @@ import { loadAddon } from '../../addon/load-addon.js';
 /** What one call delivers: nobody waited any more, delivered, or delivered and our handle is not needed any more. */
 export const delivery = { gone: 0, delivered: 1, adopted: 2 } as const;
 
-/** Flags of `replyOpen` and `replyOpendir`; `complete` also of `fillDone`. */
-export const openFlags = { keepCache: 1, directIo: 2, complete: 4 } as const;
+/** Flags of `replyOpen` and `replyOpendir`; `complete` also of `fillDone`. `segmented`: fills tell segments. */
+export const openFlags = { keepCache: 1, directIo: 2, complete: 4, segmented: 8 } as const;
 
 /** Flag of `fillDone`: the range cannot be kept on disk, ask for its bytes with `read`. */
 export const fillUseRead = 1;
@@ -95,6 +95,11 @@ export interface AddonSession {
   replyCount(id: number, bytes: number): boolean;
   /** The data that came with a job, once; how many bytes it was. */
   takePayload(id: number, buffer: Uint8Array): number;
+  /**
+   * Before `fillDone`: four numbers for each segment, start, end, descriptor (-1: `literals`) and offset there. False
+   * when they were not all taken.
+   */
+  addSegments(fillId: number, segments: Float64Array, literals: Uint8Array): boolean;
   fillDone(fillId: number, errno: number, flags: number, present: Float64Array): void;
   putAttributes(): void;
   /** `name` is a string of bytes (latin1). */

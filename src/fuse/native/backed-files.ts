@@ -1,9 +1,10 @@
 /** Open files by handle: their backing files, what is present of them, and the fills that are under way. */
 import { errnoNumber, errnoOf } from '../../errors/errno.js';
 import { isImgfsError, type ImgfsError } from '../../errors/imgfs-error.js';
-import type { FileBacking, FileHandle, FileSystem, OpenedFile } from '../../vfs/file-system.js';
+import type { FileBacking, FileHandle, FileSegments, FileSystem, OpenedFile } from '../../vfs/file-system.js';
 import { delivery, fillUseRead, openFlags, type AddonSession } from './addon-fuse.js';
 import type { Job } from './job.js';
+import { packSegments } from './pack-segments.js';
 
 /**
  * How often the ranges of one file are told anew while fills end; in between, every fill tells its own range. A
@@ -17,6 +18,7 @@ const noRanges = new Float64Array(0);
 
 interface OpenFile {
   readonly backing: FileBacking | undefined;
+  readonly segments?: FileSegments | undefined;
   /** When the ranges may be told again, in milliseconds since the epoch. */
   tellAt: number;
 }
@@ -42,16 +44,17 @@ export class BackedFiles {
 
   /** Answer OPEN (or the opening half of CREATE) and remember, or release, the handle. */
   answerOpen(session: AddonSession, id: number, opened: OpenedFile): void {
-    const { handle, backing } = opened;
+    const { handle, backing, segments } = opened;
     let result: number = delivery.gone;
     try {
       const complete = backing?.complete() === true;
       const flags =
         (opened.keepCache ? openFlags.keepCache : 0) |
         (opened.directIo ? openFlags.directIo : 0) |
-        (complete ? openFlags.complete : 0);
+        (complete ? openFlags.complete : 0) |
+        (segments === undefined ? 0 : openFlags.segmented);
       const present = backing === undefined || complete ? noRanges : flatten(backing);
-      this.#open.set(handle, { backing, tellAt: nextTelling(present.length / 2) });
+      this.#open.set(handle, { backing, segments, tellAt: nextTelling(present.length / 2) });
       result = session.replyOpen(id, handle, flags, backing?.fd ?? -1, backing?.baseOffset ?? 0, present);
     } finally {
       if (result !== delivery.delivered) this.release(handle);
@@ -71,13 +74,13 @@ export class BackedFiles {
   /** Make the range of a job present: `a` is the handle, `b` to `c` the range. */
   fill(session: AddonSession, job: Job): void {
     const file = this.#open.get(job.a as FileHandle);
-    if (file?.backing === undefined) {
+    if (file === undefined) {
       session.fillDone(job.id, errnoNumber('EBADF'), 0, noRanges);
       return;
     }
     const controller = new AbortController();
     this.#fills.set(job.id, controller);
-    this.#fill(session, job, file, file.backing, controller.signal)
+    this.#fill(session, job, file, controller.signal)
       .catch((error: unknown) => {
         if (controller.signal.aborted) return;
         const useRead = isImgfsError(error, 'cache-full');
@@ -87,13 +90,10 @@ export class BackedFiles {
       .finally(() => this.#fills.delete(job.id));
   }
 
-  async #fill(
-    session: AddonSession,
-    job: Job,
-    file: OpenFile,
-    backing: FileBacking,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #fill(session: AddonSession, job: Job, file: OpenFile, signal: AbortSignal): Promise<void> {
+    const { backing, segments } = file;
+    if (segments !== undefined) return this.#cover(session, job, segments, signal);
+    if (backing === undefined) return session.fillDone(job.id, errnoNumber('EBADF'), 0, noRanges);
     await backing.fill({ start: job.b, end: job.c }, signal);
     if (backing.complete()) return session.fillDone(job.id, 0, openFlags.complete, noRanges);
     if (Date.now() < file.tellAt) {
@@ -104,6 +104,16 @@ export class BackedFiles {
     const present = flatten(backing);
     file.tellAt = nextTelling(present.length / 2);
     return session.fillDone(job.id, 0, 0, present);
+  }
+
+  /** Tell the segments of a range; what has none is read through JavaScript. */
+  async #cover(session: AddonSession, job: Job, segments: FileSegments, signal: AbortSignal): Promise<void> {
+    let isTold = false;
+    await segments.cover({ start: job.b, end: job.c }, signal, (parts) => {
+      const { numbers, literals } = packSegments(parts);
+      isTold = session.addSegments(job.id, numbers, literals);
+    });
+    session.fillDone(job.id, 0, isTold ? 0 : fillUseRead, noRanges);
   }
 
   abortFill(fillId: number, reason: ImgfsError): void {

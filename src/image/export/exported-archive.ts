@@ -1,5 +1,6 @@
 /** An image as one archive that is made while it is read. */
-import type { CallOptions } from '../../store/store.js';
+import type { TakeSegments } from '../../content/file-segment.js';
+import type { ByteRange, CallOptions } from '../../store/store.js';
 
 /** Formats an image can be exported in; `rootfs` is the flattened root file system. */
 export type ExportFormat = 'oci' | 'docker' | 'rootfs';
@@ -13,6 +14,12 @@ export interface ExportedArchive {
    * @throws ImgfsError what reading the image throws.
    */
   read(buffer: Uint8Array, position: number, options?: CallOptions): Promise<number>;
+  /**
+   * Find out what a range is made of, and give it to `take`: segments in order, without gaps, that may reach beyond it.
+   * Not called when some of it is not on disk, whole and verified: `read` has it then.
+   * @throws ImgfsError what opening the parts throws.
+   */
+  cover?(range: ByteRange, take: TakeSegments, options?: CallOptions): Promise<void>;
   /** Let go of what it reads from. Idempotent. */
   close(): Promise<void>;
 }

@@ -4,14 +4,15 @@
  */
 import { LRUCache } from 'lru-cache';
 import type { BlobReader, ContentCache } from '../../content/content.js';
+import type { FileSegment, TakeSegments } from '../../content/file-segment.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Digest } from '../../oci/digest.js';
 import { mediaTypes } from '../../oci/media-type.js';
 import { maxManifestBytes } from '../../oci/parse-manifest.js';
 import { planImages } from '../../store/archive/write/plan-images.js';
-import type { MemberBlob, TarPlan } from '../../store/archive/write/tar-plan.js';
+import type { MemberBlob, PlanSegment, TarPlan } from '../../store/archive/write/tar-plan.js';
 import { parseFullName, type ImageName } from '../../store/image-name.js';
-import type { CallOptions } from '../../store/store.js';
+import type { ByteRange, CallOptions } from '../../store/store.js';
 import { collectImage } from '../archive/collect-image.js';
 import type { Image } from '../image.js';
 import type { ExportedArchive } from './exported-archive.js';
@@ -122,6 +123,38 @@ class PlannedArchive implements ExportedArchive {
     return Math.max(0, at - position);
   }
 
+  /** Whole members, also where the range has a part of one: whoever reads on has them told once. */
+  async cover(range: ByteRange, take: TakeSegments, options: CallOptions = {}): Promise<void> {
+    const wanted: PlanSegment[] = [];
+    for (let index = this.#segmentAt(range.start); ; index += 1) {
+      const segment = this.#plan.segments[index];
+      if (segment === undefined || segment.start >= range.end) break;
+      wanted.push(segment);
+    }
+    await this.#coverNext(wanted, [], take, options);
+  }
+
+  /** Segment after segment, each inside the last: all readers are in use, and so open, while they are given out. */
+  async #coverNext(
+    [segment, ...others]: readonly PlanSegment[],
+    done: readonly FileSegment[],
+    take: TakeSegments,
+    options: CallOptions,
+  ): Promise<void> {
+    if (segment === undefined) return take(done);
+    const { start, end, content } = segment;
+    if (content === undefined || content instanceof Uint8Array) {
+      const bytes = content ?? new Uint8Array(end - start);
+      return this.#coverNext(others, [...done, { start, end, bytes }], take, options);
+    }
+    await this.#withReader(content, async (reader) => {
+      const backing = reader.backing();
+      if (backing?.complete !== true) return;
+      const file = { start, end, fd: backing.fd, offset: 0 };
+      await this.#coverNext(others, [...done, file], take, options);
+    });
+  }
+
   async close(): Promise<void> {
     this.#readers.clear();
     await Promise.allSettled(this.#closing);
@@ -129,6 +162,20 @@ class PlannedArchive implements ExportedArchive {
 
   async #readBlob(blob: MemberBlob, part: Uint8Array, position: number, options: CallOptions): Promise<void> {
     const { digest, size } = blob;
+    await this.#withReader(blob, async (reader) => {
+      for (let done = 0; done < part.length;) {
+        const length = await reader.read(part, done, part.length - done, position + done, options);
+        if (length === 0)
+          throw new ImgfsError('protocol', `export: blob ${digest} ends at ${position + done} of ${size}`, {
+            digest,
+          });
+        done += length;
+      }
+    });
+  }
+
+  /** A reader stays open while it is used, and as one of the last few. */
+  async #withReader({ digest, size }: MemberBlob, use: (reader: BlobReader) => Promise<void>): Promise<void> {
     const descriptor = { mediaType: mediaTypes.octetStream, digest, size };
     const open = this.#readers.get(digest) ?? {
       reader: this.#content.open(this.#image.source(descriptor)),
@@ -138,15 +185,7 @@ class PlannedArchive implements ExportedArchive {
     if (!open.gone) this.#readers.set(digest, open);
     open.users += 1;
     try {
-      const reader = await open.reader;
-      for (let done = 0; done < part.length;) {
-        const length = await reader.read(part, done, part.length - done, position + done, options);
-        if (length === 0)
-          throw new ImgfsError('protocol', `export: blob ${digest} ends at ${position + done} of ${size}`, {
-            digest,
-          });
-        done += length;
-      }
+      await use(await open.reader);
     } finally {
       open.users -= 1;
       if (open.gone && open.users === 0) this.#letGo(open.reader);

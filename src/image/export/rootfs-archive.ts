@@ -1,9 +1,10 @@
 /** The root file system of an image as one archive: all layers merged, whiteouts applied. */
 import { ImgfsError } from '../../errors/imgfs-error.js';
-import { FlatTar } from '../../layer/flatten/flat-tar.js';
+import { FlatTar, type PlaceOf } from '../../layer/flatten/flat-tar.js';
 import type { Layer } from '../../layer/layer.js';
 import type { LayerStore } from '../../layer/layer-store.js';
 import { mergeLayers } from '../../layer/merge/merge-layers.js';
+import type { EntryOf } from '../../layer/merge/merged-tree.js';
 import type { CallOptions } from '../../store/store.js';
 import type { Image } from '../image.js';
 import type { ExportedArchive } from './exported-archive.js';
@@ -14,8 +15,13 @@ export function rootfsArchive(
   layers: readonly Layer[],
   close: () => Promise<void>,
 ): ExportedArchive {
+  const placeOf = decodedPlaces(layers);
   return {
     size: plan.size,
+    cover: async (range, take) => {
+      const segments = plan.segments(range, placeOf);
+      if (segments !== undefined) take(segments);
+    },
     read: (buffer, position, options) =>
       plan.read(
         buffer,
@@ -25,6 +31,25 @@ export function rootfsArchive(
         options,
       ),
     close,
+  };
+}
+
+/** Where entries lie in decoded layers. What was told stays there until the layers are closed. */
+function decodedPlaces(layers: readonly Layer[]): PlaceOf {
+  const held = new Set<Layer>();
+  return ({ layer: position, row }: EntryOf, size: number) => {
+    const layer = layers[position];
+    const backing = layer?.backing();
+    // Files with holes lie in pieces.
+    if (layer === undefined || backing === undefined || layer.table.sparse(row) !== undefined)
+      return undefined;
+    if (!held.has(layer)) backing.hold({ start: 0, end: layer.decodedSize ?? Number.MAX_SAFE_INTEGER });
+    held.add(layer);
+    const start = layer.table.dataOffset(row);
+    const isPresent = backing
+      .present({ start, end: start + size })
+      .some((range) => range.start <= start && range.end >= start + size);
+    return isPresent ? { fd: backing.fd, offset: start } : undefined;
   };
 }
 

@@ -3,7 +3,8 @@
  * itself. Parents come before children; of hard links the first is the file, the others name it. Sixteen bytes of
  * memory for each name.
  */
-import type { CallOptions } from '../../store/store.js';
+import type { FileSegment } from '../../content/file-segment.js';
+import type { ByteRange, CallOptions } from '../../store/store.js';
 import type { Name } from '../../oci/name.js';
 import { Turns } from '../turns.js';
 import type { EntryOf, MergedTree, NodeAttributes } from '../merge/merged-tree.js';
@@ -19,6 +20,16 @@ export type ReadEntry = (
   position: number,
   options: CallOptions,
 ) => Promise<number>;
+
+/** Where content of an entry lies on disk, all of it; undefined when it does not. */
+export type PlaceOf = (
+  entry: EntryOf,
+  size: number,
+) => { readonly fd: number; readonly offset: number } | undefined;
+
+/** Entries told beyond a range: their headers take 2 ms to make. */
+const entriesAhead = 200;
+const bytesAhead = 8 * 1024 * 1024;
 
 /** A directory whose children are being laid out. */
 interface Visit {
@@ -116,6 +127,45 @@ export class FlatTar {
       await this.readOne(index, start, { buffer, position, end }, readEntry, options);
     }
     return wanted;
+  }
+
+  /**
+   * What a range is made of, and what comes behind it as far as that is at hand; undefined when some of the range has no
+   * place on disk.
+   */
+  segments(range: ByteRange, placeOf: PlaceOf): readonly FileSegment[] | undefined {
+    const segments: FileSegment[] = [];
+    const add = (
+      start: number,
+      end: number,
+      source: { bytes: Uint8Array } | { fd: number; offset: number },
+    ) => {
+      if (end > start) segments.push({ start, end, ...source });
+    };
+    const zeros = (start: number, end: number): void =>
+      add(start, end, { bytes: new Uint8Array(end - start) });
+    const ends = this.size - endBytes;
+    let ahead = 0;
+    for (let index = this.indexAt(range.start); index < this.order.length; index += 1) {
+      const start = this.starts[index] ?? ends;
+      if (start >= range.end) ahead += 1;
+      if (ahead > entriesAhead || start >= range.end + bytesAhead) return segments;
+      const node = this.order[index] ?? 0;
+      const entry = this.entry(node);
+      const header = flatHeader(entry);
+      const dataStart = start + header.length;
+      add(start, dataStart, { bytes: header });
+      const size = contentBytes(entry);
+      const source = this.tree.entryOf(node);
+      if (size > 0) {
+        const place = source === undefined ? undefined : placeOf(source, size);
+        if (place === undefined) return dataStart < range.end ? undefined : segments;
+        add(dataStart, dataStart + size, place);
+      }
+      zeros(dataStart + size, this.starts[index + 1] ?? ends);
+    }
+    zeros(ends, this.size);
+    return segments;
   }
 
   private async readOne(

@@ -52,6 +52,9 @@ export class RootfsArchiveFile implements FileNode {
     return {
       keepCache: true,
       directIo: false,
+      segments: {
+        cover: async (range, signal, take) => archive.cover?.(range, take, { signal }),
+      },
       read: (buffer, position, call) => archive.read(buffer, position, call),
       close: () => archive.close(),
     };

@@ -1,7 +1,15 @@
 /** `export/`: archives made while they are read. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, test, type TestContext } from 'node:test';
 import { LayerStore } from '../../../src/layer/layer-store.js';
@@ -171,4 +179,32 @@ test('E5 any part of an archive reads the same as the whole', limits, async () =
     }
     await fileSystem.release(handle);
   }
+});
+
+test('rootfs.tar is told where its files lie, once they are decoded', limits, async () => {
+  const made = await fixture();
+  const whole = await made.read(at('rootfs.tar'));
+  const { attributes } = await made.entry(at('rootfs.tar'));
+  const opened = await made.fileSystem.open(made.caller, attributes.inode, 0);
+  assert.ok(opened.segments);
+  let [position, onDisk] = [0, 0];
+  while (position < whole.length) {
+    const range = { start: position, end: Math.min(position + 100_000, whole.length) };
+    let told = false;
+    await opened.segments.cover(range, made.caller.signal, (segments) => {
+      told = true;
+      for (const segment of segments) {
+        const { start, end } = segment;
+        assert.ok(start <= position && end > start, `${start} to ${end} at ${position}`);
+        let bytes = Buffer.alloc(end - start);
+        if ('bytes' in segment) bytes = Buffer.from(segment.bytes);
+        else onDisk += readSync(segment.fd, bytes, 0, bytes.length, segment.offset);
+        assert.ok(bytes.equals(whole.subarray(start, end)), `${start} to ${end}`);
+        position = Math.max(position, end);
+      }
+    });
+    assert.ok(told, `at ${range.start}`);
+  }
+  assert.ok(onDisk >= 300_000, `${onDisk} bytes on disk`);
+  await made.fileSystem.release(opened.handle);
 });
