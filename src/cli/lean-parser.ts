@@ -7,5 +7,6 @@
  */
 import { setFlagsFromString } from 'node:v8';
 
-/** A budget, in bytes of code run, that no process uses up. */
-setFlagsFromString('--wasm-tiering-budget=2000000000');
+/** Tiering up when a function has run often, and tiering up as soon as it is compiled, are two switches. */
+setFlagsFromString('--no-wasm-dynamic-tiering');
+setFlagsFromString('--no-wasm-tier-up');

@@ -46,6 +46,12 @@ export interface ByteRange {
   readonly end: number;
 }
 
+/** Bytes that can be read again, at any place: a file. */
+export interface ReadableBytes {
+  /** Fill `buffer` from `position`; the number of bytes, short only at the end. @throws ImgfsError. */
+  read(buffer: Uint8Array, position: number): Promise<number>;
+}
+
 /** A body on its way. The consumer must read it to the end or call `cancel`. */
 export interface Body {
   /** Offset in the blob of the first byte of `chunks`: a server may ignore the range and send all (200). */
@@ -58,6 +64,8 @@ export interface Body {
   readonly chunks: AsyncIterable<Uint8Array>;
   /** Tell that nobody will look at a chunk again, so that its memory can be used for others. Not a duty; once each. */
   release?(chunk: Uint8Array): void;
+  /** The whole blob where it lies in a file, in place of `chunks`: nothing is allocated for it. Good until `cancel`. */
+  readonly file?: ReadableBytes;
   /** Let go of the rest. */
   cancel(): void;
 }
@@ -145,6 +153,12 @@ export interface BlobUpload {
   readonly resumeToken: string;
   /** Bytes behind those written before. @throws ImgfsError what the store throws; `status` tells how far it is. */
   write(chunk: Uint8Array, options?: CallOptions): Promise<void>;
+  /**
+   * Bytes behind those that the store has, up to `end` of the blob, read when they are sent, and again when they must
+   * be sent again: `source` must answer the same until `finish` has. Resolves when all but the last chunk are stored.
+   * @throws as `write`.
+   */
+  writeFrom?(source: ReadableBytes, end: number, options?: CallOptions): Promise<void>;
   /** Ask the store how far it is; afterwards `offset` is its answer. */
   status(options?: CallOptions): Promise<number>;
   /** @throws ImgfsError `digest-mismatch` when the store disagrees; the upload stays alive then. */

@@ -1,10 +1,11 @@
 /** The blobs of one copy: each once, a few at a time, asked for and mounted before a byte is sent. */
 import { ifMissing } from '../../errors/if-missing.js';
-import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
+import { isImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
-import { createDigester, digestAlgorithm, type Digest } from '../../oci/digest.js';
+import { digestAlgorithm, type Digest } from '../../oci/digest.js';
 import { createLogger } from '../../observe/log.js';
 import { isBlobStatter, type BlobUpload, type CallOptions } from '../../store/store.js';
+import { BlobTransfer } from './blob-transfer.js';
 import type { CopyDestination, CopyEvent, CopySource } from './copy-image.js';
 
 const log = createLogger('copy');
@@ -83,7 +84,7 @@ export class BlobCopier {
 
   async #send(descriptor: Descriptor): Promise<'sent'> {
     const { store, repository } = this.#destination;
-    const transfer = new Transfer(this.#source, descriptor, (bytes) => {
+    const transfer = new BlobTransfer(this.#source, descriptor, (bytes) => {
       this.#sentBytes += bytes;
       this.#tell({ kind: 'blob-bytes', digest: descriptor.digest, bytes });
     });
@@ -96,7 +97,6 @@ export class BlobCopier {
           algorithm: digestAlgorithm(descriptor.digest),
         });
         await transfer.run(upload, this.#call);
-        await upload.finish(descriptor.digest, this.#call);
         return 'sent';
       } catch (error) {
         const goesOn =
@@ -112,7 +112,7 @@ export class BlobCopier {
   }
 
   /** Go on where the destination is, or begin again. */
-  async #realign(upload: BlobUpload | undefined, transfer: Transfer): Promise<BlobUpload | undefined> {
+  async #realign(upload: BlobUpload | undefined, transfer: BlobTransfer): Promise<BlobUpload | undefined> {
     try {
       transfer.position = (await upload?.status(this.#call)) ?? 0;
       return upload;
@@ -138,70 +138,4 @@ function isWorthAnother(error: unknown): boolean {
   return ['unavailable', 'timeout', 'stale', 'not-found', 'protocol', 'rate-limited'].some(
     (code) => isImgfsError(error) && error.code === code,
   );
-}
-
-/** Bytes of one blob from source to upload, in order, hashed once whatever is sent twice. */
-class Transfer {
-  /** Where the next byte for the upload is. */
-  position = 0;
-  readonly #source: CopySource;
-  readonly #descriptor: Descriptor;
-  readonly #onBytes: (bytes: number) => void;
-  readonly #digester;
-  #hashed = 0;
-
-  constructor(source: CopySource, descriptor: Descriptor, onBytes: (bytes: number) => void) {
-    this.#source = source;
-    this.#descriptor = descriptor;
-    this.#onBytes = onBytes;
-    this.#digester = createDigester(digestAlgorithm(descriptor.digest));
-  }
-
-  /** @throws ImgfsError `integrity` when the source's bytes are not what the digest says. */
-  async run(upload: BlobUpload, options: CallOptions): Promise<void> {
-    const { size, digest } = this.#descriptor;
-    if (this.position < size) await this.#stream(upload, options);
-    if (this.#hashed !== size) throw this.#wrong(`${this.#hashed} bytes instead of ${size}`);
-    this.#verdict ??= this.#digester.digest();
-    if (this.#verdict !== digest) throw this.#wrong(`they are ${this.#verdict}`);
-  }
-
-  #verdict: Digest | undefined;
-
-  async #stream(upload: BlobUpload, options: CallOptions): Promise<void> {
-    const { size } = this.#descriptor;
-    const range = this.position === 0 ? {} : { range: { start: this.position, end: size } };
-    const body = await this.#source.store.fetch(this.#source.repository, this.#descriptor, {
-      ...options,
-      ...range,
-    });
-    let at = body.start;
-    for await (const chunk of body.chunks) {
-      const end = at + chunk.length;
-      if (end > size) {
-        body.cancel();
-        throw this.#wrong(`more than ${size} bytes`);
-      }
-      if (end > this.#hashed) {
-        this.#digester.update(chunk.subarray(Math.max(0, this.#hashed - at)));
-        this.#hashed = end;
-      }
-      // A server that ignores the range sends what the destination has.
-      if (end > this.position) {
-        const rest = chunk.subarray(Math.max(0, this.position - at));
-        await upload.write(rest, options);
-        this.position = end;
-        this.#onBytes(rest.length);
-      }
-      at = end;
-    }
-  }
-
-  #wrong(why: string): ImgfsError {
-    const { digest } = this.#descriptor;
-    return new ImgfsError('integrity', `copy blob ${digest}: the source gave wrong bytes: ${why}`, {
-      digest,
-      hint: 'the source is damaged, or a proxy before it changes bytes',
-    });
-  }
 }

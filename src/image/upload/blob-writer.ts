@@ -183,9 +183,16 @@ export class BlobWriter {
   async close(): Promise<void> {
     if (this.#gone) return;
     await this.#committing?.catch(() => undefined);
+    await this.leave();
+  }
+
+  /** As `close`, without waiting for a commit under way: it is broken off, and whoever has the spool next goes on. */
+  async leave(): Promise<void> {
+    if (this.#gone) return;
     this.#gone = true;
     this.#stop.abort(new ImgfsError('interrupted', 'the upload is closed'));
     await this.#pumping;
+    await this.#committing?.catch(() => undefined);
     if (this.#committed !== undefined && !this.#dirty) {
       await this.#upload.remove();
       return;

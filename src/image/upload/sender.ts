@@ -12,8 +12,11 @@ import type { SpooledFile } from './spooled-file.js';
 
 const log = createLogger('upload');
 
-/** Read from the spool and given to the session at once: a registry's chunk of 8 MiB is eight of them. */
+/** Given to the session at once, by stores that take bytes from memory only. */
 const pieceBytes = 1024 * 1024;
+
+/** How often progress is noted where the store reads the spool itself: a registry's chunk. */
+const strideBytes = 8 * 1024 * 1024;
 
 /** Sessions and resumptions for one blob: the store has retried each request itself by then. */
 const maxAttempts = 4;
@@ -33,7 +36,6 @@ export interface SenderOptions {
 
 export class Sender {
   readonly #options: SenderOptions;
-  readonly #buffer = Buffer.allocUnsafe(pieceBytes);
   #upload: BlobUpload | undefined;
   #resumeToken: string | undefined;
   /** Bytes given to the session. */
@@ -66,16 +68,23 @@ export class Sender {
   /** Give bytes below `end` to the session, begun or resumed if need be. @throws what the store throws. */
   async send(end: number, options: CallOptions): Promise<void> {
     const upload = await this.#session(options);
+    const { file } = this.#options;
+    let buffer: Buffer | undefined;
     while (this.#given < end) {
       if (options.signal?.aborted === true) throw abortError(options.signal);
-      const { file } = this.#options;
-      const want = Math.min(pieceBytes, end - this.#given);
-      const length = await file.read(this.#buffer.subarray(0, want), this.#given);
-      if (length === 0)
-        throw new ImgfsError('internal', `upload: the spool ends at ${this.#given}, not ${end}`);
       const before = upload.offset;
-      await upload.write(this.#buffer.subarray(0, length), options);
-      this.#given += length;
+      if (upload.writeFrom !== undefined) {
+        // Theirs from now on, though they are read later.
+        this.#given = Math.min(this.#given + strideBytes, end);
+        await upload.writeFrom(file, this.#given, options);
+      } else {
+        buffer ??= Buffer.allocUnsafeSlow(pieceBytes);
+        const length = await file.read(buffer.subarray(0, end - this.#given), this.#given);
+        if (length === 0)
+          throw new ImgfsError('internal', `upload: the spool ends at ${this.#given}, not ${end}`);
+        await upload.write(buffer.subarray(0, length), options);
+        this.#given += length;
+      }
       if (upload.offset !== before) this.#note();
     }
   }

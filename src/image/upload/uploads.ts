@@ -40,6 +40,8 @@ export interface UploadsOptions {
   readonly onCommitted?: (state: SpoolState, committed: Committed) => Promise<void>;
   /** Pauses before a retry, for tests. */
   readonly retryAfterMs?: readonly number[];
+  /** When it is aborted nothing is waited for any more: the spool keeps what is not sent. */
+  readonly endAtOnce?: AbortSignal;
 }
 
 export interface UploadPlace {
@@ -88,6 +90,14 @@ export class Uploads {
   constructor(options: UploadsOptions) {
     this.#options = options;
     this.spool = new UploadSpool(options.cacheDirectory);
+    options.endAtOnce?.addEventListener('abort', () => {
+      for (const writer of this.active())
+        writer
+          .leave()
+          .catch((error: unknown) =>
+            log.warn('an upload could not be left', { id: writer.state.id, error: String(error) }),
+          );
+    });
   }
 
   /** Begin a blob. @throws ImgfsError `read-only-store`; what the spool's disk says. */

@@ -4,6 +4,7 @@ import type { CallOptions } from '../store.js';
 import type { Access } from './auth/scope.js';
 import type { Endpoint, EndpointCapability } from './endpoint.js';
 import type { Answer, Method } from './http/exchange.js';
+import type { RequestBody } from './http/request-body.js';
 
 /** The part of a call that makes one request. */
 export interface RequestPlan {
@@ -15,7 +16,7 @@ export interface RequestPlan {
   /** A URL given by this registry (upload location, next page), checked by the caller; instead of `path`. */
   readonly url?: URL;
   readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
+  readonly body?: RequestBody;
   readonly context?: ErrorContext;
   /** Default: the store's `responseTimeoutMs`. */
   readonly responseTimeoutMs?: number;

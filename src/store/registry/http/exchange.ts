@@ -9,6 +9,7 @@ import { counter } from '../../../observe/metrics.js';
 import { AnswerBody } from './answer-body.js';
 import { connectionError } from './connection-error.js';
 import type { ResponseHeaders } from './headers.js';
+import { sliceBytes, slicesOf, type RequestBody } from './request-body.js';
 import { StallWatch, type StallLimit } from './stall-watch.js';
 
 const requestsSent = counter(
@@ -23,7 +24,7 @@ export interface ExchangeRequest {
   readonly method: Method;
   readonly url: URL;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
+  readonly body?: RequestBody;
   /** For messages: a verb phrase, and what it is about. */
   readonly context: ErrorContext;
   /** From now to the response headers; while a body is being sent the time starts anew as long as it moves. */
@@ -41,12 +42,8 @@ export interface Answer {
   readonly context: ErrorContext;
 }
 
-/** What one write to the socket takes: progress of a body being sent is seen in steps of this size. */
-const sliceBytes = 256 * 1024;
-
-async function* slices(body: Uint8Array, onProgress: (bytes: number) => void): AsyncGenerator<Uint8Array> {
-  for (let start = 0; start < body.length; start += sliceBytes) {
-    const slice = body.subarray(start, start + sliceBytes);
+async function* watched(body: RequestBody, onProgress: (bytes: number) => void): AsyncGenerator<Uint8Array> {
+  for await (const slice of slicesOf(body)) {
     yield slice;
     // Asked for more: undici's write of the last slice went below the socket's high-water mark.
     onProgress(slice.length);
@@ -103,7 +100,7 @@ class Exchange implements Dispatcher.DispatchHandler {
           // An empty body must still announce its length (distribution-spec end-4a); undici does for null.
           body: (body === undefined || body.length === 0
             ? null
-            : slices(body, (bytes) => this.#onSent(bytes))) as null,
+            : watched(body, (bytes) => this.#onSent(bytes))) as null,
           headersTimeout: 0,
           bodyTimeout: 0,
           // undici closes the connection after each HEAD unless told otherwise: one more TLS handshake for every tag.

@@ -17,6 +17,7 @@ import type { Endpoint } from '../endpoint.js';
 import { parseUploadRange } from '../http/content-range.js';
 import { headerValue } from '../http/headers.js';
 import { discardBody } from '../http/read-body.js';
+import type { RequestBody } from '../http/request-body.js';
 import { backoffMs, mayRetry, sleep } from '../http/retry.js';
 import { claimedDigest } from '../manifests.js';
 import { caps } from '../options.js';
@@ -155,7 +156,7 @@ export class UploadSession {
    * Send bytes that follow `offset`; returns when the registry has them all.
    * @throws ImgfsError `stale` when the session is lost or bytes before these are: start anew.
    */
-  async append(bytes: Uint8Array, options: CallOptions): Promise<void> {
+  async append(bytes: RequestBody, options: CallOptions): Promise<void> {
     const start = this.offset;
     const end = start + bytes.length;
     let failures = 0;
@@ -173,7 +174,7 @@ export class UploadSession {
     }
   }
 
-  async #patch(piece: Uint8Array, options: CallOptions): Promise<void> {
+  async #patch(piece: RequestBody, options: CallOptions): Promise<void> {
     const reply = await this.#client.sendTo(this.#endpoint, {
       ...this.#call('upload chunk', 'PATCH', options),
       url: this.#location,
@@ -283,7 +284,7 @@ export class UploadSession {
    * PUT: commit, with the last bytes or all of them in the body.
    * @throws ImgfsError `digest-mismatch` when the registry computed another digest; the session lives on then.
    */
-  async commit(digest: Digest, body: Uint8Array, options: CallOptions): Promise<Descriptor> {
+  async commit(digest: Digest, body: RequestBody, options: CallOptions): Promise<Descriptor> {
     const size = this.offset + body.length;
     const rest = body;
     for (let failures = 0; ; failures += 1) {
@@ -318,7 +319,7 @@ export class UploadSession {
     if (told === size) this.offset = size;
   }
 
-  async #put(digest: Digest, body: Uint8Array, size: number, options: CallOptions): Promise<Descriptor> {
+  async #put(digest: Digest, body: RequestBody, size: number, options: CallOptions): Promise<Descriptor> {
     const reply = await this.#client.sendTo(this.#endpoint, {
       ...this.#call('finish upload', 'PUT', options),
       url: commitUrl(this.#location, digest),

@@ -1,11 +1,13 @@
 /**
  * A blob upload as the rooms above see it: bytes in, in order. One chunk is sent while the next is filled, so that the
- * sender is not idle during a round trip; a blob that fits into one chunk goes up in a single PUT.
+ * sender is not idle during a round trip; a blob that fits into one chunk goes up in a single PUT. What lies in a file is
+ * read while it is sent, and costs no memory of a chunk.
  */
 import { ImgfsError } from '../../../errors/imgfs-error.js';
 import type { Descriptor } from '../../../oci/descriptor.js';
 import type { Digest } from '../../../oci/digest.js';
-import type { BlobUpload, CallOptions } from '../../store.js';
+import type { BlobUpload, CallOptions, ReadableBytes } from '../../store.js';
+import { SourceBody, type RequestBody } from '../http/request-body.js';
 import { ChunkBuffer } from './chunk-buffer.js';
 import { formatResumeToken } from './resume-token.js';
 import type { UploadSession } from './session.js';
@@ -16,6 +18,8 @@ export class RegistryUpload implements BlobUpload {
   #buffer: ChunkBuffer | undefined;
   /** A buffer that was sent: two take turns, so that a blob of any size costs the memory of two chunks. */
   #spare: ChunkBuffer | undefined;
+  /** What `writeFrom` was given and has not sent: less than a chunk, or all of a small blob. */
+  #unsent: { readonly source: ReadableBytes; readonly end: number } | undefined;
   /** The chunk on its way. */
   #sending: Promise<void> | undefined;
   #failure: unknown;
@@ -48,6 +52,7 @@ export class RegistryUpload implements BlobUpload {
    */
   async write(chunk: Uint8Array, options: CallOptions = {}): Promise<void> {
     this.#check();
+    await this.#sendUnsent(options);
     let rest = chunk;
     while (rest.length > 0) {
       this.#buffer ??= this.#nextBuffer();
@@ -56,11 +61,27 @@ export class RegistryUpload implements BlobUpload {
     }
   }
 
+  async writeFrom(source: ReadableBytes, end: number, options: CallOptions = {}): Promise<void> {
+    this.#check();
+    // What `write` has copied comes first.
+    await this.#send(options);
+    await this.#settle();
+    const session = this.#session;
+    this.#unsent = { source, end };
+    try {
+      while (end - session.offset > session.chunkBytes)
+        await session.append(new SourceBody(source, session.offset, session.chunkBytes), options);
+    } catch (error) {
+      this.#failure = error;
+      throw error;
+    }
+  }
+
   /** How far the registry is. Bytes taken in but not stored are forgotten: go on writing from the answer. */
   async status(options: CallOptions = {}): Promise<number> {
     await this.#sending?.catch(() => undefined);
     this.#sending = undefined;
-    this.#buffer = undefined;
+    this.#forget();
     const told = await this.#session.ask(options);
     this.#session.offset = told;
     this.#failure = undefined;
@@ -75,24 +96,42 @@ export class RegistryUpload implements BlobUpload {
       // Few clients send a body with the PUT that follows PATCHes, and some registries choke on it.
       await this.#send(options);
       await this.#settle();
+      await this.#sendUnsent(options);
     }
-    const body = this.#buffer?.bytes() ?? new Uint8Array(0);
+    const body = whole ? (this.#buffer?.bytes() ?? this.#unsentBody()) : new Uint8Array(0);
     const descriptor = await this.#session.commit(digest, body, options).catch((error: unknown) => {
       // Refused for its digest, with the bytes stored: they are the registry's now.
-      if (body.length > 0 && this.#session.offset === body.length) this.#buffer = undefined;
+      if (body.length > 0 && this.#session.offset === body.length) this.#forget();
       throw error;
     });
     this.#closed = true;
-    this.#buffer = undefined;
+    this.#forget();
     return descriptor;
   }
 
   async cancel(options: CallOptions = {}): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#buffer = undefined;
+    this.#forget();
     await this.#sending?.catch(() => undefined);
     await this.#session.cancel(options);
+  }
+
+  #forget(): void {
+    this.#buffer = undefined;
+    this.#unsent = undefined;
+  }
+
+  async #sendUnsent(options: CallOptions): Promise<void> {
+    const rest = this.#unsentBody();
+    if (rest.length > 0) await this.#session.append(rest, options);
+    this.#unsent = undefined;
+  }
+
+  #unsentBody(): RequestBody {
+    const { offset } = this.#session;
+    if (this.#unsent === undefined || this.#unsent.end <= offset) return new Uint8Array(0);
+    return new SourceBody(this.#unsent.source, offset, this.#unsent.end - offset);
   }
 
   #remaining(): number | undefined {
