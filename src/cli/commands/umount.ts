@@ -7,6 +7,7 @@ import { unmountPath } from '../../fuse/unmount.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { UploadSpool } from '../../image/upload/spool.js';
 import { formatBytes, parseDuration } from '../output.js';
+import { endAtOnceSignal } from '../mount/end-at-once.js';
 import { isAlive, readRecords, removeRecord, type DaemonRecord } from '../mount/state-directory.js';
 
 /** How often a daemon that is ending is looked at: it needs milliseconds, and people notice a tenth of a second. */
@@ -56,6 +57,16 @@ async function waitForEnd(
   return true;
 }
 
+/** Its uploads stay in the spool, and programs that wait for it get an error. */
+async function endAtOnce(record: DaemonRecord): Promise<void> {
+  if (!(await isAlive(record))) return;
+  try {
+    process.kill(record.pid, endAtOnceSignal);
+  } catch {
+    // It has ended meanwhile.
+  }
+}
+
 async function run(args: Arguments, context: CommandContext): Promise<void> {
   const mountPoint = await mountPointOf(String(args['mountpoint']));
   const entry = await findMount(mountPoint);
@@ -69,6 +80,7 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
   await unmountPath(mountPoint, { lazy: args['force'] === true });
   if (record !== undefined) {
     const waitMs = parseDuration(String(args['wait'])) ?? 0;
+    if (args['force'] === true) await endAtOnce(record);
     if (!(await waitForEnd(record, waitMs, context, args['force'] !== true))) {
       const left = await underWay(record);
       const what = left === undefined ? '' : `: ${left}, which the spool keeps (imgfs upload ls)`;

@@ -1,4 +1,5 @@
 /** Serving a mount until it is unmounted or a signal ends it: what the daemon and `--foreground` both do. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { chooseDriver } from '../../fuse/choose-driver.js';
 import type { MountSession } from '../../fuse/driver.js';
@@ -8,6 +9,7 @@ import { createLogger, setLogSink } from '../../observe/log.js';
 import type { CommandContext } from '../command.js';
 import { openRuntime, openTree } from '../runtime.js';
 import { controlFiles } from './control-files.js';
+import { endAtOnceSignal } from './end-at-once.js';
 import { EventLog } from './event-log.js';
 import type { MountSettings } from './mount-settings.js';
 import { processStartTime, removeRecord, writeRecord } from './state-directory.js';
@@ -24,6 +26,16 @@ export interface Ready {
 
 /** A reader that keeps a file open must not keep the process from ending: after this long it is detached. */
 const politeUnmountMs = 2_000;
+
+/** Letting go of what is under way takes milliseconds; a disk that hangs must not keep the process. */
+const hurriedEndMs = 3_000;
+
+function untilAborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
 
 /** Unmount; while files stay open, detach instead. */
 async function unmount(session: MountSession): Promise<void> {
@@ -81,12 +93,14 @@ export async function serve(
     before(line);
   });
   let session: MountSession | undefined;
+  const hurry = new AbortController();
+  process.once(endAtOnceSignal, () => hurry.abort(new ImgfsError('interrupted', 'the mount ends at once')));
   const { allowOverwrite, allowDelete, tagDeleteFallback } = settings;
   const tree = await openTree(runtime, {
     errorLog,
     ...(settings.readOnly || settings.offline
       ? {}
-      : { writing: { allowOverwrite, allowDelete, tagDeleteFallback } }),
+      : { writing: { allowOverwrite, allowDelete, tagDeleteFallback, endAtOnce: hurry.signal } }),
     controlFiles: controlFiles({
       settings: { ...settings, mountPoint },
       version: context.version,
@@ -110,17 +124,21 @@ export async function serve(
     surviveDefects(events);
     await announce(settings, session, driver.name, onReady, reason);
     events.event('mounted', { mountPoint, driver: driver.name });
-    await untilGone(session, context.signal);
+    await Promise.race([untilGone(session, context.signal), untilAborted(hurry.signal)]);
   } finally {
-    await tree.close();
-    await runtime.close();
+    const closing = (async () => {
+      await tree.close();
+      await runtime.close();
+    })();
+    const hurried = untilAborted(hurry.signal).then(() => sleep(hurriedEndMs, undefined, { ref: false }));
+    await Promise.race([closing, hurried]);
     await removeRecord(mountPoint).catch(() => {
       // The record is removed by whoever reads it next: its process is gone.
     });
   }
   // libfuse 2's binding keeps the event loop alive for ever.
   setTimeout(() => process.exit(), 500).unref();
-  if (driver.name === 'fuse-native') process.exit();
+  if (driver.name === 'fuse-native' || hurry.signal.aborted) process.exit();
 }
 
 async function announce(
@@ -146,11 +164,7 @@ async function announce(
 
 /** Until somebody unmounts, or a signal makes us do it. */
 async function untilGone(session: MountSession, signal: AbortSignal): Promise<void> {
-  const stopped = new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-  await Promise.race([session.closed, stopped]);
+  await Promise.race([session.closed, untilAborted(signal)]);
   if (signal.aborted) await unmount(session);
   await session.closed;
 }

@@ -27,6 +27,8 @@ export interface WritingRules {
   readonly tagDeleteFallback?: boolean;
   /** Pauses before what failed is tried again, in milliseconds; the last one repeats. */
   readonly retryAfterMs?: readonly number[];
+  /** When it is aborted, `close` waits for no upload: the spool keeps them. */
+  readonly endAtOnce?: AbortSignal;
 }
 
 const log = createLogger('writing');
@@ -75,6 +77,7 @@ export class Writing {
     this.uploads = new Uploads({
       cacheDirectory: context.content.directory,
       ...(rules.retryAfterMs === undefined ? {} : { retryAfterMs: rules.retryAfterMs }),
+      ...(rules.endAtOnce === undefined ? {} : { endAtOnce: rules.endAtOnce }),
       seenIn: (store, digest) => this.seenIn(store, digest),
       onCommitted: (state, { descriptor }) =>
         this.arrived(state.storeId, state.repository, descriptor.digest, noImages),
