@@ -10,7 +10,8 @@ import type { ArtifactManifest, ImageManifest, Manifest } from '../../oci/manife
 import { isReferrersFinder, type CallOptions } from '../../store/store.js';
 import { nameFromText, nameToText, type Name } from '../name.js';
 import type { Caller } from '../file-system.js';
-import type { ChangeableDirectory } from '../writable-node.js';
+import type { ChangeableDirectory, Created } from '../writable-node.js';
+import { ArchiveFile, ArchiveUpload, archiveName } from '../writing/archive-upload.js';
 import { writingOf } from '../writing/tag-place.js';
 import type {
   Found,
@@ -99,8 +100,26 @@ export class ImageDirectory implements ChangeableDirectory {
     else await writing.deleteTag(store, repository, tag, call);
   }
 
+  /** An archive that is to become the tag, in place of the image. */
+  async create(name: Name, caller: Caller): Promise<Created> {
+    const writing = writingOf(this.#context);
+    const text = nameToText(name);
+    const { store, repository, tag, parent } = this.image;
+    if (text !== archiveName || tag === undefined || parent !== undefined) {
+      throw new ImgfsError('forbidden', `create ${text}: an image that is there takes no more files`, {
+        hint: `${archiveName}, written into a tag, replaces it; other tags are made with mkdir`,
+      });
+    }
+    writing.assertOverwrite(`the tag ${tag}`);
+    const archive = await ArchiveUpload.begin(writing, { store, repository, tag }, () => undefined);
+    const node = new ArchiveFile(archive);
+    return { node, file: node.openForWriting(0, caller) };
+  }
+
   lookup(name: Name, options: CallOptions): MaybePromise<Found> {
     const text = nameToText(name);
+    const archive = text === archiveName ? this.#archive() : undefined;
+    if (archive !== undefined) return found(new ArchiveFile(archive), 0);
     const known = this.#known(text);
     if (known !== undefined) return known;
     return this.#derived(text, options).then((answer) => answer ?? this.#elsewhere(name, options));
@@ -130,6 +149,14 @@ export class ImageDirectory implements ChangeableDirectory {
       extra.push(...(await extension.list('image', this.image, options)));
     }
     return { children: [...this.#children(names), ...extra], immutable: leaf !== undefined };
+  }
+
+  /** What is on its way to the tag. */
+  #archive(): ArchiveUpload | undefined {
+    const { store, repository, tag, parent } = this.image;
+    const { writing } = this.#context;
+    if (writing === undefined || tag === undefined || parent !== undefined) return undefined;
+    return ArchiveUpload.of(writing, { store, repository, tag });
   }
 
   /** Names that need no request. */

@@ -17,7 +17,6 @@ import type { UploadEntry } from '../writing/upload-entry.js';
 import { placeKey } from '../writing/place-key.js';
 import type { Writing } from '../writing/writing.js';
 import { directoryStat, found, listed, missing, toNs } from './answers.js';
-import { assertPusher } from '../../image/upload/uploads.js';
 import { ArchiveFile, ArchiveUpload, archiveName } from '../writing/archive-upload.js';
 import { PendingDocument } from './pending-document.js';
 import { UploadFile } from './upload-file.js';
@@ -126,14 +125,7 @@ export class PendingDirectory implements ChangeableDirectory {
     const { store, repository, tag } = image.place;
     if (tag === undefined)
       throw new ImgfsError('forbidden', `create ${archiveName}: an archive is loaded under a tag`);
-    await image.archive?.drop();
-    const upload = await this.#writing.uploads.spool.create({
-      storeId: assertPusher(store).id,
-      repository,
-      name: `${tag}:${archiveName}`,
-      archive: { tag },
-    });
-    const archive = new ArchiveUpload(this.#writing, { store, repository, tag }, upload, () => {
+    const archive = await ArchiveUpload.begin(this.#writing, { store, repository, tag }, () => {
       image.touch();
       image.isDone = true;
     });

@@ -7,8 +7,10 @@ import { imageForTag, loadImage, openImageArchive } from '../../image/archive/lo
 import { assertPusher, isPassing } from '../../image/upload/uploads.js';
 import type { OwnedUpload } from '../../image/upload/spool.js';
 import { untilAborted } from '../../errors/aborted.js';
+import { ifMissing } from '../../errors/if-missing.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
+import { manifestKind } from '../../oci/media-type.js';
 import type { ImageStore } from '../../store/store.js';
 import type { Caller } from '../file-system.js';
 import type { NodeStat, NodeXattrs, OpenFile, XattrReader } from '../node.js';
@@ -16,7 +18,7 @@ import type { WritableFile, WritableFileNode } from '../writable-node.js';
 import { isSameProcess, processOf } from './thread-group.js';
 import type { KeptItem, Writing } from './writing.js';
 
-/** Name of the file, in a directory made with mkdir. */
+/** Name of the file: in a directory made with mkdir, or in that of a tag that it is to replace. */
 export const archiveName = 'image.tar';
 
 export interface ArchivePlace {
@@ -42,6 +44,28 @@ export class ArchiveUpload implements KeptItem {
     this.upload = upload;
     this.#onLoaded = onLoaded;
     writing.archives.add(this);
+  }
+
+  /** An empty one in the spool, in place of any other on its way to the tag. @throws ImgfsError `read-only-store`. */
+  static async begin(writing: Writing, place: ArchivePlace, onLoaded: () => void): Promise<ArchiveUpload> {
+    const { store, repository, tag } = place;
+    assertPusher(store);
+    await ArchiveUpload.of(writing, place)?.drop();
+    const upload = await writing.uploads.spool.create({
+      storeId: store.id,
+      repository,
+      name: `${tag}:${archiveName}`,
+      archive: { tag },
+    });
+    return new ArchiveUpload(writing, place, upload, onLoaded);
+  }
+
+  /** The one on its way to a tag. */
+  static of(writing: Writing, { store, repository, tag }: ArchivePlace): ArchiveUpload | undefined {
+    return [...writing.archives].find(
+      ({ place, isLoaded }) =>
+        !isLoaded && place.store.id === store.id && place.repository === repository && place.tag === tag,
+    );
   }
 
   get shownAs(): string {
@@ -141,6 +165,7 @@ export class ArchiveUpload implements KeptItem {
         const wanted = await imageForTag(archive, { repository, tag }, { signal });
         const isSame = (there: Digest): boolean => there === wanted.digest;
         await this.#writing.assertTagFree(store, repository, tag, isSame, { signal });
+        await this.#assertKind(wanted, signal);
         const destination = { store: assertPusher(store), repository };
         const { descriptor } = await loadImage(archive, wanted, destination, { signal, tags: [tag] });
         await this.#writing.noteImage(store, repository, tag, descriptor);
@@ -155,6 +180,21 @@ export class ArchiveUpload implements KeptItem {
       await this.#noteFailure(error);
       throw error;
     }
+  }
+
+  /** As of manifests (W10): an index does not become an image, nor an image an index, by a copy over it. */
+  async #assertKind(wanted: Descriptor, signal: AbortSignal): Promise<void> {
+    const { store, repository, tag } = this.place;
+    const there = await ifMissing(store.resolve({ repository, tag }, { signal }), undefined);
+    if (there === undefined || manifestKind(there.descriptor.mediaType) === manifestKind(wanted.mediaType))
+      return;
+    throw new ImgfsError(
+      'invalid',
+      `load archive: ${tag} is ${there.descriptor.mediaType}, this ${wanted.mediaType}`,
+      {
+        hint: 'rmdir the tag first, or load it under another name',
+      },
+    );
   }
 
   async #noteFailure(failure: ImgfsError): Promise<void> {

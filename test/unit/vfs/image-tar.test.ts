@@ -32,6 +32,34 @@ test('W30 an archive written as image.tar becomes the tag', { timeout }, async (
   assert.ok(isWritable(fileSystem));
 });
 
+test('W32 an archive written as image.tar into a tag replaces it', { timeout }, async (t) => {
+  const saved = await sampleImage({ seed: 3 });
+  const archive = await buildSaved([{ image: saved, tags: [] }]);
+  {
+    const { cp, base, content, tree } = await setUp(t);
+    const before = content()?.tags.get('v1');
+    await assert.rejects(cp(archive, `${base}/v1/image.tar`), { code: 'forbidden' });
+    assert.equal(content()?.tags.get('v1'), before);
+    assert.deepEqual(await tree.list(`${base}/@uploads`), []);
+  }
+  const { cp, base, content, tree } = await setUp(t, { rules: { allowOverwrite: true } });
+  const before = content()?.tags.get('v1');
+  assert.ok(before);
+  await assert.rejects(cp('no archive', `${base}/v1/image.tar`), { code: 'invalid' });
+  assert.equal(content()?.tags.get('v1'), before, 'what cannot be loaded replaces nothing');
+  assert.deepEqual(await tree.list(`${base}/@uploads`), ['v1:image.tar']);
+  await cp(archive, `${base}/v1/image.tar`);
+  assert.deepEqual(await tree.list(`${base}/@uploads`), []);
+  assert.notEqual(content()?.tags.get('v1'), before);
+  const config = JSON.parse(await tree.text(`${base}/v1/config.json`));
+  assert.deepEqual(
+    config.rootfs.diff_ids,
+    saved.layers.map(({ diffId }) => diffId),
+  );
+  for (const path of [`${base}/v1/notes`, `${base}/@digests/${before.replace(':', '/')}/image.tar`])
+    await assert.rejects(cp(archive, path), { code: 'forbidden' });
+});
+
 test(
   'W31 an archive that could not be loaded is tried again, also after a restart',
   { timeout },
