@@ -5,14 +5,17 @@ import type { Digest } from '../../src/oci/digest.js';
 import { referencedBlobs } from '../../src/oci/manifest.js';
 import { parseManifest } from '../../src/oci/parse-manifest.js';
 import type { RegistryOptions } from '../../src/store/registry/options.js';
-import { createFileSystem } from '../../src/vfs/create-file-system.js';
+import { LayerStore } from '../../src/layer/layer-store.js';
+import { createFileSystem, type FileSystemOptions } from '../../src/vfs/create-file-system.js';
+import { ImageExports } from '../../src/vfs/export/image-exports.js';
+import { ImageInside } from '../../src/vfs/inside/image-inside.js';
 import { isWritable, type WritableFileSystem } from '../../src/vfs/file-system.js';
 import type { WritingRules } from '../../src/vfs/writing/writing.js';
 import type { FaultRegistry } from './fault-registry/index.js';
 import { verbs, type Verbs } from './file-system-verbs.js';
 import { walk, type Walker } from './file-system-walker.js';
 import type { BuiltSingleImage } from './image-builder.js';
-import { createMemoryContent } from './memory-content.js';
+import { createMemoryContent, type MemoryContent } from './memory-content.js';
 import { hastyOptions, openTestStore } from './registry-client.js';
 
 export interface PushMount extends Verbs {
@@ -25,19 +28,23 @@ export interface PushMount extends Verbs {
 export interface PushMountOptions {
   readonly client?: Partial<RegistryOptions>;
   readonly rules?: Partial<WritingRules>;
+  /** With `rootfs/`, `layers/N/` and `export/`, and a control file. */
+  readonly inside?: boolean;
 }
 
 /** Mount: whatever an earlier one left in `directory` is taken up. */
 export function pushMount(
   server: { readonly host: string; readonly url: string },
   directory: string,
-  { client = {}, rules = {} }: PushMountOptions = {},
+  { client = {}, rules = {}, inside = false }: PushMountOptions = {},
 ): PushMount {
   const store = openTestStore(server, { options: { ...hastyOptions, ...client } });
   const stores = createStoreDirectory({ openRegistry: async () => store });
+  const content = createMemoryContent(directory);
   const fileSystem = createFileSystem({
     stores,
-    content: createMemoryContent(directory),
+    content,
+    ...(inside ? withInside(content) : {}),
     platform: { os: 'linux', architecture: 'amd64' },
     writing: { allowOverwrite: false, allowDelete: false, retryAfterMs: [30], ...rules },
   });
@@ -48,6 +55,14 @@ export function pushMount(
     await stores.close();
   };
   return { fileSystem, tree, close, ...verbs(fileSystem, tree) };
+}
+
+function withInside(content: MemoryContent): Partial<FileSystemOptions> {
+  const inside = new ImageInside({ content, layers: new LayerStore({ cache: content }) });
+  return {
+    extensions: [inside, new ImageExports({ inside, content })],
+    controlFiles: new Map([['status.json', async () => Buffer.from('{}\n')]]),
+  };
 }
 
 /** The files of an image directory, in the order in which `cp -r` comes to them. */

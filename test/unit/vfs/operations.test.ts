@@ -7,7 +7,7 @@ import { codeFacts } from '../../../src/errors/codes.js';
 import { digestHex } from '../../../src/oci/digest.js';
 import { nameFromText } from '../../../src/vfs/name.js';
 import { startFaultRegistry } from '../../support/fault-registry/index.js';
-import { sampleImage } from '../../support/image-builder.js';
+import { buildIndex, sampleImage } from '../../support/image-builder.js';
 import { pushMount } from '../../support/push-fixture.js';
 import { tempDir } from '../../support/temp.js';
 
@@ -23,14 +23,19 @@ type Operation = (typeof operations)[keyof typeof operations][number];
 const repository = 'group/app';
 
 const sample = sampleImage();
+const index = sampleImage({ platform: { os: 'linux', architecture: 'arm64' } }).then((child) =>
+  buildIndex([child]),
+);
 
 async function setUp(t: TestContext) {
   const registry = await startFaultRegistry();
   t.after(() => registry.close());
   const image = await sample;
   registry.addImage(repository, image, 'v1');
+  registry.addImage(repository, await index, 'index');
   const mount = pushMount(registry, await tempDir(t, 'operations'), {
     rules: { allowDelete: true, allowOverwrite: true },
+    inside: true,
   });
   t.after(() => mount.close());
   const base = `${registry.host}/${repository}`;
@@ -38,6 +43,8 @@ async function setUp(t: TestContext) {
   await mount.mkdir(`${base}/@uploads/session`);
   await mount.mkdir(`${base}/made`);
   await mount.mkdir(`${base}/made/layers`);
+  // What was read is in `blobs/` of the root.
+  await mount.tree.read(`${base}/v1/config.json`);
   const open = await mount.openNew(`${base}/@uploads/open`);
   t.after(() => mount.fileSystem.release(open));
   const config = image.blobs[0]?.descriptor.digest ?? image.descriptor.digest;
@@ -114,18 +121,20 @@ async function perform(operation: Operation, path: string, ground: Ground): Prom
 }
 
 /** What each operation gives on the path, in the order of {@link operations}: an errno, or `ok`. */
-function row(kind: keyof typeof operations, template: string, expected: string) {
+function row(kind: keyof typeof operations, templates: string | readonly string[], expected: string) {
   return async (t: TestContext): Promise<void> => {
-    const found: string[] = [];
     let ground = await setUp(t);
-    for (const operation of operations[kind]) {
-      // What one operation changes must not be what the next one finds.
-      if (found.at(-1) === 'ok') ground = await setUp(t);
-      const path = template.replaceAll(/<\w+>/gu, (name) => ground.names[name] ?? name);
-      const isRoot = template === '' && (operation === 'rmdir' || operation === 'rename');
-      found.push(isRoot ? '-' : await outcome(() => perform(operation, path, ground)));
+    for (const template of [templates].flat()) {
+      const found: string[] = [];
+      for (const operation of operations[kind]) {
+        // What one operation changes must not be what the next one finds.
+        if (found.at(-1) === 'ok') ground = await setUp(t);
+        const path = template.replaceAll(/<\w+>/gu, (name) => ground.names[name] ?? name);
+        const isRoot = template === '' && (operation === 'rmdir' || operation === 'rename');
+        found.push(isRoot ? '-' : await outcome(() => perform(operation, path, ground)));
+      }
+      assert.equal(found.join(' '), expected, template);
     }
-    assert.equal(found.join(' '), expected);
   };
 }
 
@@ -144,6 +153,9 @@ function row(kind: keyof typeof operations, template: string, expected: string) 
   test('O11 an upload session', { timeout }, row('directory', '<repo>/@uploads/session', 'EPERM EPERM EPERM ok EPERM ok'));
   test('O12 a directory made with mkdir', { timeout }, row('directory', '<repo>/made', 'EPERM ok EPERM ok EPERM ok'));
   test('O13 layers/ of such a directory', { timeout }, row('directory', '<repo>/made/layers', 'ok EPERM EPERM ok EPERM ok'));
+  test('O24 rootfs/, layers/N/ and directories in them', { timeout }, row('directory', ['<repo>/v1/rootfs', '<repo>/v1/rootfs/etc', '<repo>/v1/layers/0', '<repo>/v1/layers/0/etc'], 'EPERM EPERM EPERM EPERM EPERM ok'));
+  test('O25 export/, signatures/, sbom/, attestations/, referrers/ and platforms/ of an image', { timeout }, row('directory', ['<repo>/v1/export', '<repo>/v1/signatures', '<repo>/v1/sbom', '<repo>/v1/attestations', '<repo>/v1/referrers', '<repo>/index/platforms', '<repo>/index/platforms/linux-arm64'], 'EPERM EPERM EPERM EPERM EPERM ok'));
+  test('O26 .imgfs/, blobs/ of the root, and @store, @all, @search', { timeout }, row('directory', ['.imgfs', 'blobs', 'blobs/sha256', '<host>/@store', '<repo>/@all', '<host>/@search'], 'EPERM EPERM EPERM EPERM EPERM ok'));
   test('O14 the manifest of a tag', { timeout }, row('file', '<repo>/v1/manifest.json', 'ok EPERM ok ok EINVAL ok EOPNOTSUPP'));
   test('O15 the config of an image', { timeout }, row('file', '<repo>/v1/config.json', 'EPERM EPERM ok ok EINVAL ok EOPNOTSUPP'));
   test('O16 a layer as it is stored', { timeout }, row('file', '<repo>/v1/layers/0.tar.gz', 'EPERM EPERM ok ok EINVAL ok EOPNOTSUPP'));
@@ -154,4 +166,7 @@ function row(kind: keyof typeof operations, template: string, expected: string) 
   test('O21 data of a session', { timeout }, row('file', '<repo>/@uploads/session/data', 'ok EPERM EPERM ok ok ok EOPNOTSUPP'));
   test('O22 digest of a session', { timeout }, row('file', '<repo>/@uploads/session/digest', 'ok EPERM EPERM ok EINVAL ok EOPNOTSUPP'));
   test('O23 uuid, started_at and offset of a session', { timeout }, row('file', '<repo>/@uploads/session/uuid', 'ok EPERM EPERM EPERM EPERM EPERM EOPNOTSUPP'));
+  test('O27 files in rootfs/ and layers/N/', { timeout }, row('file', ['<repo>/v1/rootfs/etc/os-release', '<repo>/v1/layers/0/etc/os-release'], 'EPERM EPERM EPERM EPERM EPERM EPERM EOPNOTSUPP'));
+  test('O28 layers/N.tar, archives in export/ and control files', { timeout }, row('file', ['<repo>/v1/layers/0.tar', '<repo>/v1/export/oci.tar', '<repo>/v1/export/rootfs.tar', '.imgfs/status.json'], 'EPERM EPERM EPERM EPERM EPERM EPERM EOPNOTSUPP'));
+  test('O29 a blob of the root', { timeout }, row('file', 'blobs/sha256/<blob>', 'EPERM EPERM ok ok EINVAL ok EOPNOTSUPP'));
 }
