@@ -26,6 +26,9 @@ function parserFor(words: readonly string[], version: string): Argv {
     });
 }
 
+/** Ends the parser's work: after a handler that returns, yargs renders the help that nobody asked for, 40 ms. */
+const parsedAll = new Error('the words are parsed');
+
 async function parseAndRun(
   command: Command,
   words: readonly string[],
@@ -41,9 +44,14 @@ async function parseAndRun(
     },
     (args) => {
       parsed = args;
+      throw parsedAll;
     },
   );
-  await parser.parseAsync();
+  try {
+    await parser.parseAsync();
+  } catch (error) {
+    if (error !== parsedAll) throw error;
+  }
   // Help and version were printed: there is nothing to run.
   if (parsed === undefined) return exitCodes.ok;
   const out = createOutput({ json: parsed['json'] === true });

@@ -5,7 +5,6 @@ import { formatPlatform } from '../../oci/platform.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { copyProgress, copySummary } from '../copy-progress.js';
 import { openDestination } from '../destination.js';
-import { copyToArchive, copyToEngine } from '../../image/archive/copy-to-archive.js';
 import { withImage } from '../runtime.js';
 import { archiveOptions, openStores } from '../registries.js';
 import { settingsFrom, storeOptions } from '../settings.js';
@@ -20,6 +19,9 @@ export function tagsOf(args: Arguments, tag: string | undefined): string[] {
 function isStandardOutput(path: string): boolean {
   return ['/dev/stdout', '/dev/fd/1', '/proc/self/fd/1'].includes(path);
 }
+
+/** Loaded where an archive is written: other copies need none of it. */
+const archives = () => import('../../image/archive/copy-to-archive.js');
 
 /** Copy one image; archives are written as a whole. */
 export async function runCopy(args: Arguments, context: CommandContext): Promise<void> {
@@ -52,13 +54,13 @@ export async function runCopy(args: Arguments, context: CommandContext): Promise
       };
       const result = await (
         'archive' in destination
-          ? copyToArchive(
+          ? (await archives()).copyToArchive(
               source,
               { ...destination.archive, repository },
               { ...copying, ...archiveOptions(settings) },
             )
           : 'engine' in destination
-            ? copyToEngine(
+            ? (await archives()).copyToEngine(
                 source,
                 { engine: destination.engine, repository },
                 { ...copying, ...archiveOptions(settings) },
