@@ -1,21 +1,17 @@
 /** Pushing: `cp` through a mount and `imgfs cp` against `skopeo copy` of the same bytes, and blobs mounted by `cp`. */
-import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { digestOf } from '../../src/oci/digest.js';
-import { mediaTypes } from '../../src/oci/media-type.js';
 import { mustRun } from '../support/child.js';
 import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
-import { descriptorJson } from '../support/image-builder.js';
 import { imgfsIn, imgfsMain, type ImgfsCommand } from '../support/imgfs-command.js';
-import { digestOfContent, patternedContent } from '../support/patterned-blob.js';
+import { writePatternedImage } from '../support/patterned-image.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 import { cpuSeconds, measured, peakMebibytes, type Cost } from './measured-command.js';
 import { median, spread, timed, type Measurement, type Section } from './section.js';
 
 const mebibyte = 2 ** 20;
-const layerBytes = Number(process.env['IMGFS_BENCH_PUSH_MIB'] ?? 384) * mebibyte;
+const totalBytes = Number(process.env['IMGFS_BENCH_PUSH_MIB'] ?? 384) * mebibyte;
+const layerCount = Number(process.env['IMGFS_BENCH_PUSH_LAYERS'] ?? 1);
 const rounds = Number(process.env['IMGFS_BENCH_ROUNDS'] ?? 3);
 
 interface Ground {
@@ -24,54 +20,6 @@ interface Ground {
   readonly imgfs: ImgfsCommand;
   readonly docker: DockerRegistry;
   readonly env: Readonly<Record<string, string>>;
-}
-
-/** An OCI layout with one image of one layer, and the same as an image directory. */
-async function makeImage(directory: string): Promise<void> {
-  const content = patternedContent(layerBytes);
-  const layer = { mediaType: mediaTypes.ociLayerGzip, digest: digestOfContent(content), size: layerBytes };
-  const config = Buffer.from(
-    JSON.stringify({
-      architecture: 'amd64',
-      os: 'linux',
-      rootfs: { type: 'layers', diff_ids: [layer.digest] },
-    }),
-  );
-  const configDescriptor = { mediaType: mediaTypes.ociConfig, digest: digestOf(config), size: config.length };
-  const manifest = Buffer.from(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType: mediaTypes.ociManifest,
-      config: descriptorJson(configDescriptor),
-      layers: [descriptorJson(layer)],
-    }),
-  );
-  const blobs = join(directory, 'layout', 'blobs', 'sha256');
-  const image = join(directory, 'image');
-  await mkdir(blobs, { recursive: true });
-  await mkdir(join(image, 'layers'), { recursive: true });
-  const blobPath = (digest: string): string => join(blobs, digest.slice(7));
-  await pipeline(
-    (async function* () {
-      for (let at = 0; at < layerBytes; at += mebibyte)
-        yield content.slice(at, Math.min(at + mebibyte, layerBytes));
-    })(),
-    createWriteStream(blobPath(layer.digest)),
-  );
-  await writeFile(blobPath(configDescriptor.digest), config);
-  await writeFile(blobPath(digestOf(manifest)), manifest);
-  await mustRun('ln', [blobPath(layer.digest), join(image, 'layers', '0.tar.gz')]);
-  await writeFile(join(image, 'config.json'), config);
-  await writeFile(join(image, 'manifest.json'), manifest);
-  await writeFile(join(directory, 'layout', 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}');
-  const entry = { mediaType: mediaTypes.ociManifest, digest: digestOf(manifest), size: manifest.length };
-  await writeFile(
-    join(directory, 'layout', 'index.json'),
-    JSON.stringify({
-      schemaVersion: 2,
-      manifests: [{ ...entry, annotations: { 'org.opencontainers.image.ref.name': 'v1' } }],
-    }),
-  );
 }
 
 async function must(imgfs: ImgfsCommand, words: readonly string[]): Promise<string> {
@@ -170,7 +118,7 @@ async function* pushing(ground: Ground): AsyncIterable<Measurement> {
     }
   }
   yield {
-    what: `skopeo copy of ${layerBytes / mebibyte} MiB, s`,
+    what: `skopeo copy of ${totalBytes / mebibyte} MiB in ${layerCount}, s`,
     measured: costOf(fresh.skopeo),
     figure: '',
   };
@@ -233,7 +181,7 @@ async function* run(): AsyncIterable<Measurement> {
   const imgfs = imgfsIn(directory);
   const docker = await startDockerRegistry();
   try {
-    await makeImage(directory);
+    await writePatternedImage(directory, layerCount, Math.floor(totalBytes / layerCount));
     const ground = { directory, mountPoint, imgfs, docker, env: { HOME: join(directory, 'home') } };
     yield* pushing(ground);
     yield* mounting(ground);
