@@ -20,13 +20,14 @@ const totalBytes = Number(process.env['IMGFS_TEST_PUSH_MIB'] ?? 192) * mebibyte;
 const boundMebibytes = 120;
 
 /** Prints the peak of a process at its end. */
-const peakAtExit =
-  'data:text/javascript,process.on("exit",()=>process.stderr.write(`peak ${process.resourceUsage().maxRSS}`))';
+const peakAtExit = `data:text/javascript,${encodeURIComponent(
+  'process.on("exit", () => process.stderr.write(`peak ${process.resourceUsage().maxRSS}`))',
+)}`;
 
 const skip = skipWithoutMount('native') || skipWithout('docker-registry');
 
 for (const layers of [1, 6]) {
-  const limits = { skip, timeout: 60_000 + totalBytes / 2_000 };
+  const limits = { skip, timeout: 60_000 + Math.ceil(totalBytes / 2_000) };
   test(`pushing ${layers} layers of ${totalBytes} bytes together`, limits, async (t) => {
     const directory = await makeTempDir('push-memory');
     const docker = await startDockerRegistry();
