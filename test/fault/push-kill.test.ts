@@ -97,15 +97,23 @@ test(`${kills} times kill -9 during pushes`, { timeout: 60_000 + kills * 5_000 }
     }
     assertTagsWhole(registry, `${when}, afterwards`);
     // What is left is given up, as a user would: the spool must be able to become empty.
+    let refusals: string[] = [];
+    const giveUp = async (name: string): Promise<void> => {
+      const path = `${uploads}/${name}`;
+      // A file, or the directory of a session.
+      await mount.rm(path).catch(() => mount.rmdir(path));
+    };
     await until(`${when}: everything is shown, and can be given up`, async () => {
-      for (const name of await names()) {
-        // Some are gone meanwhile: what was whole has been put.
-        await mount
-          .rm(`${uploads}/${name}`)
-          .catch(() => mount.rmdir(`${uploads}/${name}`))
-          .catch(() => undefined);
-      }
+      refusals = [];
+      // Some are gone before their turn: what was whole has been put meanwhile.
+      for (const name of await names())
+        await giveUp(name).catch((error: unknown) => refusals.push(`${name}: ${String(error)}`));
       return (await new UploadSpool(directory).list()).length === 0;
+    }).catch(async (error: unknown) => {
+      const left = await new UploadSpool(directory).list();
+      assert.fail(
+        `${String(error)}\n${JSON.stringify({ names: await names(), refusals, left }, undefined, 1)}`,
+      );
     });
     await mount.close();
   }
