@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { ImgfsError, isImgfsError } from '../errors/imgfs-error.js';
 import { digestOf } from '../oci/digest.js';
 import { mediaTypes } from '../oci/media-type.js';
+import { putBytes } from './put-bytes.js';
 import { isDeleter, isPusher, type CallOptions, type Deleter, type ImageStore } from '../store/store.js';
 
 export interface DeleteTagOptions extends CallOptions {
@@ -80,9 +81,7 @@ export async function deleteTag(
     await store.resolve({ repository, tag }, call);
     const config = Buffer.from(JSON.stringify({ imgfs: randomUUID() }));
     const descriptor = { mediaType: mediaTypes.ociConfig, digest: digestOf(config), size: config.length };
-    const upload = await store.startUpload(repository, { ...call, size: config.length });
-    await upload.write(config, call);
-    await upload.finish(descriptor.digest, call);
+    await putBytes(store, repository, config, call);
     const manifest = { schemaVersion: 2, mediaType: mediaTypes.ociManifest, config: descriptor, layers: [] };
     const bytes = Buffer.from(JSON.stringify(manifest));
     const put = await store.putManifest(repository, bytes, mediaTypes.ociManifest, { ...call, tags: [tag] });

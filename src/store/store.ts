@@ -188,6 +188,8 @@ export interface PutManifestOptions extends CallOptions {
 export interface Pusher {
   /** Begin an upload. @throws ImgfsError `unauthorized`, `denied`, `read-only-store`. */
   startUpload(repository: string, options?: UploadOptions): Promise<BlobUpload>;
+  /** A blob that is at hand, in as few requests as the store can. @throws ImgfsError as an upload, to its end. */
+  putBlob?(repository: string, digest: Digest, bytes: Uint8Array, options?: CallOptions): Promise<Descriptor>;
   /** Go on with an upload of an earlier process. @throws ImgfsError `not-found` when the store has dropped it. */
   resumeUpload(repository: string, resumeToken: string, options?: CallOptions): Promise<BlobUpload>;
   /** Take a blob over from another repository of the same store; false when the store would not. */

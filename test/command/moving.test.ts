@@ -177,7 +177,7 @@ describe(
     });
 
     test('an upload that the registry refuses stays, is listed, and is resumed', async () => {
-      other.fault({ match: { method: ['PUT', 'PATCH'] }, fault: { kind: 'status', status: 503 } });
+      other.fault({ match: { method: ['POST', 'PUT', 'PATCH'] }, fault: { kind: 'status', status: 503 } });
       const { code } = await imgfs([
         'blob',
         'put',

@@ -5,6 +5,7 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import { digestAlgorithm, type Digest } from '../../oci/digest.js';
 import { createLogger } from '../../observe/log.js';
 import { isBlobStatter, type BlobUpload, type CallOptions } from '../../store/store.js';
+import { smallBlobBytes } from '../put-bytes.js';
 import { BlobTransfer } from './blob-transfer.js';
 import type { CopyDestination, CopyEvent, CopySource } from './copy-image.js';
 
@@ -88,6 +89,15 @@ export class BlobCopier {
       this.#sentBytes += bytes;
       this.#tell({ kind: 'blob-bytes', digest: descriptor.digest, bytes });
     });
+    if (descriptor.size <= smallBlobBytes && store.putBlob !== undefined) {
+      const bytes = await transfer.readAll(this.#call);
+      try {
+        await store.putBlob(repository, descriptor.digest, bytes, this.#call);
+        return 'sent';
+      } catch (error) {
+        if (!isWorthAnother(error)) throw error;
+      }
+    }
     let upload: BlobUpload | undefined;
     for (let attempt = 1; ; attempt += 1) {
       try {

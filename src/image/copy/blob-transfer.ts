@@ -39,6 +39,22 @@ export class BlobTransfer {
     }
   }
 
+  /** A small blob as a whole. @throws ImgfsError `integrity` when the source's bytes are others. */
+  async readAll(options: CallOptions): Promise<Uint8Array> {
+    const body = await this.#open(options);
+    const parts: Uint8Array[] = [];
+    let length = 0;
+    for await (const chunk of body.chunks) {
+      parts.push(chunk);
+      length += chunk.length;
+      if (length > this.#descriptor.size) throw this.#wrong(`more than ${this.#descriptor.size} bytes`);
+    }
+    const bytes = Buffer.concat(parts);
+    this.#hash(bytes, 0);
+    this.#judge();
+    return bytes;
+  }
+
   #open(options: CallOptions): Promise<Body> {
     const { position } = this;
     const range = position === 0 ? {} : { range: { start: position, end: this.#descriptor.size } };

@@ -8,6 +8,7 @@ import type { Digest, DigestAlgorithm } from '../../oci/digest.js';
 import { createLogger } from '../../observe/log.js';
 import { abortError } from '../../errors/aborted.js';
 import type { BlobUpload, CallOptions, ImageStore, Pusher } from '../../store/store.js';
+import { smallBlobBytes } from '../put-bytes.js';
 import type { SpooledFile } from './spooled-file.js';
 
 const log = createLogger('upload');
@@ -94,6 +95,16 @@ export class Sender {
    * @throws ImgfsError `digest-mismatch`, and what the store throws in the end.
    */
   async finish(digest: Digest, size: number, options: CallOptions): Promise<Descriptor> {
+    const { store, repository, file } = this.#options;
+    if (size <= smallBlobBytes && store.putBlob !== undefined && this.#isUntouched) {
+      const bytes = Buffer.alloc(size);
+      await file.read(bytes, 0);
+      try {
+        return await store.putBlob(repository, digest, bytes, options);
+      } catch (error) {
+        if (!isWorthResuming(error)) throw error;
+      }
+    }
     for (let attempt = 1; ; attempt += 1) {
       try {
         await this.send(size, options);
@@ -129,6 +140,11 @@ export class Sender {
     if (this.#upload === undefined) return;
     this.#resumeToken = this.#upload.resumeToken;
     this.#options.onProgress(this.#resumeToken, this.#upload.offset);
+  }
+
+  /** Nothing was begun, here or by an earlier process. */
+  get #isUntouched(): boolean {
+    return this.#upload === undefined && this.#resumeToken === undefined && this.#given === 0;
   }
 
   async #session(options: CallOptions): Promise<BlobUpload> {

@@ -44,6 +44,7 @@ import { searchRegistry } from './search.js';
 import { ReferrersTag } from './referrers-tag.js';
 import { mountBlob } from './upload/mount.js';
 import { parseResumeToken } from './upload/resume-token.js';
+import { BlobPutter } from './upload/put-blob.js';
 import { UploadSession } from './upload/session.js';
 import { RegistryUpload } from './upload/upload.js';
 
@@ -73,6 +74,7 @@ export class RegistryStore
   readonly #client: RegistryClient;
   readonly #referrers: Referrers;
   readonly #putter: ManifestPutter;
+  readonly #blobs: BlobPutter;
   readonly #deletes: Deletes;
 
   constructor(registry: string, deps: RegistryStoreDeps) {
@@ -80,6 +82,7 @@ export class RegistryStore
     this.#client = new RegistryClient(registry, deps, { ...defaultRegistryOptions, ...deps.options });
     this.#referrers = new Referrers(this.#client);
     const referrersTag = new ReferrersTag(this.#client, this.#referrers);
+    this.#blobs = new BlobPutter(this.#client);
     this.#putter = new ManifestPutter(this.#client, referrersTag);
     this.#deletes = new Deletes(this.#client, referrersTag, (origin) => this.#referrers.lacksApi(origin));
   }
@@ -165,6 +168,16 @@ export class RegistryStore
     const { size, algorithm, ...call } = options;
     const session = await UploadSession.start(this.#client, repository, algorithm ?? 'sha256', call);
     return new RegistryUpload(session, size);
+  }
+
+  async putBlob(
+    repository: string,
+    digest: Digest,
+    bytes: Uint8Array,
+    options: CallOptions = {},
+  ): Promise<Descriptor> {
+    this.#checkRepository(repository);
+    return this.#blobs.put(repository, digest, bytes, options);
   }
 
   async resumeUpload(

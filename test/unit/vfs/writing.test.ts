@@ -42,7 +42,7 @@ test('W2 a digest as the name must be that of the content', { timeout }, async (
 
 test('W3 a close that fails says so, the content stays, and rm gives it up', { timeout }, async (t) => {
   const { cp, rm, base, tree, registry, content } = await setUp(t);
-  registry.fault({ match: { method: ['PUT', 'PATCH'] }, fault: { kind: 'status', status: 507 } });
+  registry.fault({ match: { method: ['POST', 'PUT', 'PATCH'] }, fault: { kind: 'status', status: 507 } });
   await assert.rejects(cp('kept', `${base}/@uploads/a`));
   assert.equal(await tree.xattr(`${base}/@uploads/a`, 'user.imgfs.upload.state'), 'failed');
   assert.match((await tree.xattr(`${base}/@uploads/a`, 'user.imgfs.error')) ?? '', /507/);
@@ -316,7 +316,7 @@ test('W18 without writing rules nothing takes writes, and @uploads is not there'
 
 test('W19 an upload that another process left whole is finished after a restart', { timeout }, async (t) => {
   const { cp, base, registry, fileSystem, open, content } = await setUp(t);
-  registry.fault({ match: { method: ['PUT', 'PATCH'] }, fault: { kind: 'status', status: 503 } });
+  registry.fault({ match: { method: ['POST', 'PUT', 'PATCH'] }, fault: { kind: 'status', status: 503 } });
   await assert.rejects(cp('late', `${base}/@uploads/a`), { code: 'unavailable' });
   await fileSystem.close();
   registry.clearFaults();

@@ -75,11 +75,20 @@ export class UploadSession {
     algorithm: DigestAlgorithm,
     options: CallOptions,
   ): Promise<UploadSession> {
-    const [endpoint] = await client.endpoints(repository, 'push');
-    const placeholder = client.urlOf(endpoint as Endpoint, '/blobs/uploads/');
-    const session = new UploadSession(client, endpoint as Endpoint, repository, algorithm, placeholder);
+    const session = await UploadSession.prepare(client, repository, algorithm);
     await session.open(options);
     return session;
+  }
+
+  /** A session that is not open yet; nothing is sent. */
+  static async prepare(
+    client: RegistryClient,
+    repository: string,
+    algorithm: DigestAlgorithm,
+  ): Promise<UploadSession> {
+    const [endpoint] = await client.endpoints(repository, 'push');
+    const placeholder = client.urlOf(endpoint as Endpoint, '/blobs/uploads/');
+    return new UploadSession(client, endpoint as Endpoint, repository, algorithm, placeholder);
   }
 
   /** Take up a session known from before; nothing is sent. */
@@ -133,6 +142,30 @@ export class UploadSession {
       hint: 'check that you may push there; some registries want the repository to be created first',
     });
     await discardBody(reply.body);
+    this.#begin(reply);
+  }
+
+  /** POST with all bytes: the blob, or undefined when the registry opened a session instead. */
+  async post(digest: Digest, bytes: Uint8Array, options: CallOptions): Promise<Descriptor | undefined> {
+    const reply = await this.#client.sendTo(this.#endpoint, {
+      ...this.#call('put blob', 'POST', options),
+      path: `/blobs/uploads/?digest=${encodeURIComponent(digest)}`,
+      headers: { 'content-type': mediaTypes.octetStream },
+      body: bytes,
+      expect: [201, 202],
+      context: { digest, reference: `${this.#client.registry}/${this.#repository}@${digest}` },
+    });
+    await discardBody(reply.body);
+    if (reply.status === 202) {
+      this.#begin(reply);
+      return undefined;
+    }
+    assertClaimed(reply, digest);
+    return { mediaType: mediaTypes.octetStream, digest, size: bytes.length };
+  }
+
+  /** Take over what the registry says of a new session. */
+  #begin(reply: Reply): void {
     const location = uploadLocation(this.#client, reply);
     if (location === undefined) {
       throw new ImgfsError(
@@ -331,14 +364,7 @@ export class UploadSession {
       context: { digest, reference: `${this.#client.registry}/${this.#repository}@${digest}` },
     });
     await discardBody(reply.body);
-    const claimed = claimedDigest(reply);
-    if (claimed !== undefined && claimed !== digest && digestAlgorithm(claimed) === digestAlgorithm(digest)) {
-      throw new ImgfsError(
-        'integrity',
-        `finish upload: ${reply.url.host} stored it as ${claimed}`,
-        reply.context,
-      );
-    }
+    assertClaimed(reply, digest);
     // Only 201 says that the blob is there.
     if (reply.status !== 201 && !(await this.#exists(digest, size, options))) {
       throw new ImgfsError('unavailable', `finish upload: ${reply.url.host} does not have the blob yet`, {
@@ -387,4 +413,16 @@ export class UploadSession {
       ...(priority === undefined ? {} : { priority }),
     };
   }
+}
+
+/** @throws ImgfsError `integrity` when the registry says that it stored something else. */
+function assertClaimed(reply: Reply, digest: Digest): void {
+  const claimed = claimedDigest(reply);
+  if (claimed === undefined || claimed === digest || digestAlgorithm(claimed) !== digestAlgorithm(digest))
+    return;
+  throw new ImgfsError(
+    'integrity',
+    `finish upload: ${reply.url.host} stored it as ${claimed}`,
+    reply.context,
+  );
 }

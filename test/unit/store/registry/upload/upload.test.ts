@@ -77,6 +77,42 @@ test('a small blob goes up in one PUT, an empty one too', { timeout }, async (t)
   }
 });
 
+test(
+  'a blob at hand goes up in one POST, or two requests where that is not taken',
+  { timeout },
+  async (t) => {
+    const bytes = payload.subarray(0, 5000);
+    const put = async (store: RegistryStore, content: Uint8Array) =>
+      (await store.putBlob('a/b', digestOf(content), content)).size;
+    {
+      const { registry, store } = await setUp(t, { singlePost: true });
+      assert.equal(await put(store, bytes), 5000);
+      assert.equal(methods(registry), 'POST');
+      assert.ok(registry.content.repositories.get('a/b')?.blobs.has(digestOf(bytes)));
+      await assert.rejects(store.putBlob('a/b', digestOf(payload), bytes), (error) =>
+        isImgfsError(error, 'digest-mismatch'),
+      );
+    }
+    {
+      const { registry, store } = await setUp(t, { singlePost: false });
+      assert.equal(await put(store, bytes), 5000);
+      assert.equal(await put(store, bytes.subarray(1)), 4999);
+      assert.equal(methods(registry), 'POST PUT POST PUT');
+      const lengths = registry.requests.map(({ headers }) => headers['content-length']);
+      assert.deepEqual(lengths, ['5000', '5000', '0', '4999'], 'asked that way once');
+      assert.equal(registry.uploads.size, 0);
+    }
+    for (const status of [400, 404, 405, 415]) {
+      const { registry, store } = await setUp(t);
+      registry.fault({ match: { method: 'POST', nth: 1 }, fault: { kind: 'status', status } });
+      assert.equal(await put(store, bytes), 5000);
+      assert.equal(methods(registry), 'POST POST PUT');
+    }
+    const { store } = await setUp(t, { auth: { kind: 'basic', users: { me: 'pw' } } });
+    await assert.rejects(put(store, bytes), (error) => isImgfsError(error, 'unauthorized'));
+  },
+);
+
 test('other algorithms', { timeout }, async (t) => {
   const { registry, store } = await setUp(t);
   for (const algorithm of ['sha512', 'blake3'] as const) {
