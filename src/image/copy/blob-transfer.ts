@@ -97,6 +97,8 @@ export class BlobTransfer {
         await upload.write(chunk.subarray(Math.max(0, this.position - at)), options);
         this.position = end;
       }
+      // Copied, or on disk.
+      body.release?.(chunk);
       at = end;
     }
   }
