@@ -13,6 +13,7 @@ import { openComplete } from './complete-file.js';
 import { Extents } from './extents.js';
 import type { JournalKey } from './extent-journal.js';
 import { closeQuietly, isDiskTrouble, readAt, readFully, removePath, statFile } from './file-io.js';
+import { onDisk } from './ledger.js';
 import { PartialFile } from './partial-file.js';
 import { StreamDigest } from './stream-digest.js';
 import { isStamped, stamp } from './verified-stamp.js';
@@ -37,6 +38,8 @@ export class BlobFile {
   readonly #calls = new Activity();
   #fd: number | undefined;
   #partial: PartialFile | undefined;
+  /** Bytes of the partial file. */
+  #keptBytes = 0;
   #named = false;
   #trusted = false;
   #closed = false;
@@ -75,10 +78,18 @@ export class BlobFile {
       this.#trusted = complete.trusted;
       this.initial.add(0, this.#key.size);
     } else if (this.#context.diskUsable()) {
-      this.#partial = await PartialFile.open(paths, this.#key);
-      this.#fd = this.#partial.readFd;
-      for (const { start, end } of this.#partial.initial.ranges()) this.initial.add(start, end);
-      partials.set(this.#partial.name, this.initial.bytes + partialOverheadBytes);
+      const room = await this.#context.ledger.reserve(partialOverheadBytes);
+      // Nothing can go: the blob is read through memory.
+      if (room === undefined) return;
+      try {
+        this.#partial = await PartialFile.open(paths, this.#key);
+        this.#fd = this.#partial.readFd;
+        for (const { start, end } of this.#partial.initial.ranges()) this.initial.add(start, end);
+        this.#keptBytes = this.initial.bytes;
+        partials.set(this.#partial.name, onDisk(this.#keptBytes) + partialOverheadBytes);
+      } finally {
+        room.release();
+      }
     }
   }
 
@@ -132,7 +143,9 @@ export class BlobFile {
         try {
           if (this.#partial === undefined) return false;
           await this.#partial.write(start, buffers, end - start);
-          this.#context.partials.grow(this.#partial.name, end - start);
+          this.#keptBytes += end - start;
+          // All of it, not what it grew by: a listing may have seen these bytes already.
+          this.#context.partials.set(this.#partial.name, onDisk(this.#keptBytes) + partialOverheadBytes);
           return true;
         } catch (error) {
           if (!isDiskTrouble(error)) throw error;
@@ -195,11 +208,15 @@ export class BlobFile {
           if (this.#fd !== undefined) await stamp(digest, this.#fd);
           return;
         }
-        await partial.finalize(this.#context.paths.blob(digest));
+        // Its bytes count once, under the name; the emptied folder is there for a moment longer. Also before it has the
+        // name: a listing that finds it there must not add it to what is counted here. And after: one may have missed it.
+        const countUnderName = (): void => {
+          this.#context.partials.set(partial.name, partialOverheadBytes);
+          this.#context.blobAdded(digest, size);
+        };
+        await partial.finalize(this.#context.paths.blob(digest), countUnderName);
         this.#named = true;
-        // Its bytes count once, under the name; the emptied folder is there for a moment longer.
-        this.#context.partials.set(partial.name, partialOverheadBytes);
-        this.#context.blobAdded(digest, size);
+        countUnderName();
       } catch (error) {
         log.warn('blob could not be kept', { digest, error: String(error) });
       }

@@ -30,7 +30,7 @@ import { DiskHealth } from './disk-health.js';
 import { replayJournal } from './extent-journal.js';
 import { HelperPool } from './helper-pool.js';
 import type { EvictableKind, KindLedger, KindUsage } from './kind-list.js';
-import { Ledger } from './ledger.js';
+import { Ledger, onDisk } from './ledger.js';
 import { MemoryBlobReader } from './memory-blob-reader.js';
 import { MemoryShelf } from './memory-shelf.js';
 import { Pins, type Pin } from './pins.js';
@@ -45,9 +45,6 @@ import { namesIn, verifyBlobs, type VerifyOptions, type VerifyReport } from './v
 
 /** Last uses are written down at most this often for a blob: eviction works in days, not minutes. */
 const touchEveryMs = 10 * 60_000;
-
-/** File systems give whole blocks of 4 KiB. */
-const onDisk = (bytes: number): number => Math.ceil(bytes / 4096) * 4096;
 
 /** How a cache is opened. */
 export interface DiskCacheOptions {
@@ -200,7 +197,11 @@ export class DiskCache implements ContentCache {
       throw new ImgfsError(
         'too-large',
         `read blob ${descriptor.digest}: ${descriptor.size} bytes, the limit is ${options.maxBytes}`,
-        { operation: 'read blob', digest: descriptor.digest },
+        {
+          operation: 'read blob',
+          digest: descriptor.digest,
+          hint: 'no tool writes such a document: read its bytes as a blob (`imgfs blob get`, `@blobs/`) if you must',
+        },
       );
     }
     if (!isSmall(descriptor)) return readLarge(this, this.#pool, source, options);

@@ -69,8 +69,10 @@ export class KindList implements KindLedger {
   }
 
   set(key: string, bytes: number): void {
-    this.bytes += bytes - (this.entries.peek(key)?.bytes ?? 0);
+    const before = this.entries.peek(key)?.bytes ?? 0;
+    this.bytes += bytes - before;
     this.entries.set(key, { bytes, usedMs: Date.now(), seen: this.#round });
+    if (bytes > before) this.#onGrow();
   }
 
   grow(key: string, bytes: number): void {

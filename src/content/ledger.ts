@@ -31,6 +31,9 @@ const keepWithinMs = 100;
 /** …and, when all of it is in use, less and less often. */
 const maxKeepRetryMs = 60_000;
 
+/** File systems give whole blocks of 4 KiB. */
+export const onDisk = (bytes: number): number => Math.ceil(bytes / 4096) * 4096;
+
 type Scan = (folder: string, onPart: (part: readonly ScannedEntry[]) => void) => Promise<void>;
 
 /** Room promised to a transfer before its bytes arrive. */
@@ -134,14 +137,17 @@ export class Ledger {
    * Promise room for bytes that are about to arrive; evicts if need be. Undefined when no room can be made: the
    * caller reads through memory.
    */
-  async reserve(bytes: number): Promise<Reservation | undefined> {
+  async reserve(neededBytes: number): Promise<Reservation | undefined> {
+    const bytes = onDisk(neededBytes);
     if (!this.#scannedOnce) this.#listSoon(bytes);
     else if (Date.now() >= this.#nextScanMs) {
       const scan = this.rescan();
       // As short as its folder, and worth waiting for only when the bound is near.
       if (this.bytes + this.#reserved + bytes > this.maxBytes * 0.9) await scan;
     }
-    if (!(await this.makeRoom(bytes))) return undefined;
+    // Others may have been promised the same room while this one waited for its turn.
+    do if (!(await this.makeRoom(bytes))) return undefined;
+    while (!this.#fits(bytes));
     let left = bytes;
     this.#reserved += bytes;
     return {

@@ -132,13 +132,15 @@ export class PartialFile {
   /**
    * Give the file its name, after its bytes have matched it. fsync comes before rename: a name under `blobs/`
    * must stand for these bytes after a power loss too. System errors pass through; the file stays readable.
+   * `onNaming` is called right before it has the name.
    */
-  async finalize(blobPath: string): Promise<void> {
+  async finalize(blobPath: string, onNaming: () => void): Promise<void> {
     this.#checkOpen();
     await setFileMode(this.#writeFd, 0o444);
     await stamp(this.key.digest, this.#writeFd);
     await syncFile(this.#writeFd);
     await fs.mkdir(dirname(blobPath), { recursive: true, mode: 0o700 });
+    onNaming();
     await fs.rename(join(this.folder, 'data'), blobPath);
     await syncFolder(dirname(blobPath));
   }
