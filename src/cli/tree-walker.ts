@@ -96,8 +96,11 @@ export class TreeWalker {
   async #step(parent: FoundNode, name: string): Promise<FoundNode> {
     const path = parent.path === '' ? name : `${parent.path}/${name}`;
     const entry = await this.#fileSystem.lookup(this.#caller, parent.inode, nameFromText(name));
-    if (entry.attributes === undefined)
-      throw new ImgfsError('not-found', `${path}: no such file or directory`, { path });
+    if (entry.attributes === undefined) {
+      const shows = parent.path === '' ? '' : `; imgfs ls ${parent.path} shows what is there`;
+      const hint = `check the spelling${shows}`;
+      throw new ImgfsError('not-found', `${path}: no such file or directory`, { path, hint });
+    }
     return { inode: entry.attributes.inode, attributes: entry.attributes, path };
   }
 

@@ -6,9 +6,12 @@ import { ImgfsError } from '../errors/imgfs-error.js';
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
+/** What to do about a document that its digest vouches for and that makes no sense. */
+export const malformedHint = 'whoever made the image must make it anew: its bytes are as they were pushed';
+
 /** Refuse a document because of one field. */
 export function refuseField(where: string, why: string): never {
-  throw new ImgfsError('invalid-content', `${where}: ${why}`);
+  throw new ImgfsError('invalid-content', `${where}: ${why}`, { hint: malformedHint });
 }
 
 /** The value as an object that is not an array. */

@@ -6,6 +6,7 @@
  * over the text before it is parsed.
  */
 import { ImgfsError } from '../errors/imgfs-error.js';
+import { malformedHint } from './json-fields.js';
 
 export interface JsonLimits {
   /** What the document is, for messages: `manifest`, `index.json`. */
@@ -47,7 +48,10 @@ export function parseUntrustedJson(bytes: Uint8Array, limits: JsonLimits): unkno
 }
 
 function refuse(what: string, why: string, cause?: unknown): never {
-  throw new ImgfsError('invalid-content', `parse ${what}: ${why}`, cause === undefined ? {} : { cause });
+  throw new ImgfsError('invalid-content', `parse ${what}: ${why}`, {
+    hint: malformedHint,
+    ...(cause === undefined ? {} : { cause }),
+  });
 }
 
 function decodeUtf8(bytes: Uint8Array, what: string): string {

@@ -24,6 +24,8 @@ export interface BodyPlan {
   readonly resumes: number;
 }
 
+const operatorHint = 'report this to the operator of the registry or of the proxy in front of it';
+
 /** Progress of this much earns a new set of resumes: a link that breaks every minute still gets there. */
 const progressBytes = 1024 * 1024;
 
@@ -57,10 +59,7 @@ function placePart(reply: Reply, plan: BodyPlan, asked: ByteRange): Placement {
       `${plan.operation} from ${reply.url.host}: asked for bytes ${asked.start}-${asked.end - 1}, got ${
         headerValue(reply.headers, 'content-range')?.slice(0, 80) ?? 'a part without a range'
       }`,
-      {
-        ...reply.context,
-        hint: 'report this to the operator of the registry or of the proxy in front of it',
-      },
+      { ...reply.context, hint: operatorHint },
     );
   }
   if (range.totalSize !== undefined && range.totalSize !== plan.size) {
@@ -78,8 +77,10 @@ function place(reply: Reply, plan: BodyPlan, asked: ByteRange | undefined): Plac
       if (size !== undefined && size !== plan.size) throw wrongSize(reply, plan.operation, plan.size, size);
       throw new ImgfsError(
         'protocol',
-        `${plan.operation} from ${reply.url.host}: range ${asked?.start}-${asked?.end} refused (416)`,
-        reply.context,
+        `${plan.operation} from ${reply.url.host}: ${
+          asked === undefined ? 'the whole blob' : `bytes ${asked.start}-${asked.end - 1}`
+        } refused (416)`,
+        { ...reply.context, hint: operatorHint },
       );
     }
     if (reply.status === 206) {

@@ -13,6 +13,14 @@ interface Known {
 
 const certificateHint =
   'put the CA certificate of the registry into certs.d/<host>/ca.crt, or use --tls-verify=false if you must';
+/** Codes for which another next step is right. */
+const certificateHints: Readonly<Record<string, string>> = {
+  CERT_HAS_EXPIRED:
+    'check the clock of this machine; if it is right, the registry must renew its certificate',
+  CERT_NOT_YET_VALID: 'check the clock of this machine',
+  ERR_TLS_CERT_ALTNAME_INVALID:
+    'use the name that the certificate is for, or have the registry issue one for this name',
+};
 const certificateCodes = new Set([
   'CERT_HAS_EXPIRED',
   'CERT_NOT_YET_VALID',
@@ -121,10 +129,12 @@ function describe(error: Error, codes: readonly string[]): Known {
   const certificate = codes.find((code) => certificateCodes.has(code));
   if (certificate !== undefined) {
     const text = `the certificate is not trusted (${certificate}: ${error.message})`;
-    return { code: 'unavailable', text, hint: certificateHint };
+    const hint = Object.hasOwn(certificateHints, certificate) ? certificateHints[certificate] : undefined;
+    return { code: 'unavailable', text, hint: hint ?? certificateHint };
   }
-  if (codes.some((code) => code.startsWith('HPE_'))) {
-    return { code: 'protocol', text: `not an HTTP answer (${error.message})` };
+  if (codes.some((code) => code.startsWith('HPE_')) || error.name === 'HTTPParserError') {
+    const hint = 'check the port: something else than a registry answers there';
+    return { code: 'protocol', text: `not an HTTP answer (${error.message})`, hint };
   }
   if (error.message.startsWith('Proxy response')) {
     return {

@@ -79,6 +79,8 @@ function hintFor(code: ErrorCode, host: string | undefined): string | undefined 
     return `check that your account may do this, or log in with: imgfs login ${host ?? '<registry>'}`;
   }
   if (code === 'rate-limited') return 'wait and try again; logging in raises the limit of most registries';
+  if (code === 'unsupported')
+    return 'check the address: this registry, or a proxy in front of it, does not do that';
   if (code === 'unavailable' || code === 'timeout') {
     return 'try again later; what is in the cache can be read meanwhile';
   }
