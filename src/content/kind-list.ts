@@ -45,8 +45,8 @@ export interface KindLedger {
   usage(): KindUsage;
 }
 
-/** Keys looked at in one go: 1 ms. */
-const sliceKeys = 5000;
+/** Keys looked at in one go: 0.2 ms. */
+const sliceKeys = 1000;
 /** Victims taken from the end of the list at a time. */
 const queueKeys = 512;
 
