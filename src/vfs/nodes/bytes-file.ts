@@ -89,13 +89,17 @@ export class DerivedFile implements FileNode {
   }
 }
 
-/** A control file: rendered at each `stat` and `open`, so that the size shown is that of a fresh rendering. */
+/**
+ * A control file: rendered at each `stat` and `open`. While it is open its size is that of what was opened (the longest,
+ * if several are): many programs read as much as fstat says, and a fresh rendering that is shorter would cut theirs.
+ */
 export class LiveFile implements FileNode {
   readonly type = 'file';
   readonly attrTtlMs = 0;
   readonly statIsDear = true;
   readonly #render: (options: CallOptions) => Promise<Uint8Array>;
   readonly #now: () => bigint;
+  readonly #open = new Set<Uint8Array>();
 
   constructor(render: (options: CallOptions) => Promise<Uint8Array>, now: () => bigint) {
     this.#render = render;
@@ -103,10 +107,21 @@ export class LiveFile implements FileNode {
   }
 
   async stat(options: CallOptions): Promise<NodeStat> {
-    return fileStat((await this.#render(options)).byteLength, this.#now());
+    let size = 0;
+    for (const { byteLength } of this.#open) size = Math.max(size, byteLength);
+    return fileStat(size > 0 ? size : (await this.#render(options)).byteLength, this.#now());
   }
 
   async open(options: CallOptions): Promise<OpenFile> {
-    return openBytes(await this.#render(options), { directIo: true });
+    const bytes = await this.#render(options);
+    this.#open.add(bytes);
+    const file = openBytes(bytes, { directIo: true });
+    return {
+      ...file,
+      close: async () => {
+        this.#open.delete(bytes);
+        await file.close();
+      },
+    };
   }
 }
