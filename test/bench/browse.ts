@@ -9,6 +9,7 @@ import { imgfsIn, type ImgfsCommand } from '../support/imgfs-command.js';
 import { startShapingProxy } from '../support/shaping-proxy.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 import { pushLargeImage } from './large-image.js';
+import { manyBlobs } from './many-blobs.js';
 import { median, spread, timed, type Measurement, type Section } from './section.js';
 
 const rounds = 5;
@@ -230,6 +231,7 @@ export const browse: Section = {
   title: 'Browsing a registry through a mount',
   async *run() {
     yield* withGround(starting);
+    yield* withGround(manyBlobs);
     yield* withGround(requests);
     yield* withGround(middle);
     yield* withGround(sequential('1 Gbit/s, 20 ms', 125_000_000, 3));
