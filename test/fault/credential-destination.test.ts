@@ -8,8 +8,7 @@ import { request } from 'undici';
 import { ImgfsError, isImgfsError } from '../../src/errors/imgfs-error.js';
 import { digestOf } from '../../src/oci/digest.js';
 import { mediaTypes } from '../../src/oci/media-type.js';
-import type { RegistryStore } from '../../src/store/registry/registry-store.js';
-import { collect, readBody } from '../support/bodies.js';
+import { readBody } from '../support/bodies.js';
 import {
   startFaultRegistry,
   type AuthOptions,
@@ -17,132 +16,36 @@ import {
   type FaultMatch,
   type FaultRegistry,
 } from '../support/fault-registry/index.js';
-import { sampleImage, type BuiltSingleImage } from '../support/image-builder.js';
+import { sampleImage } from '../support/image-builder.js';
 import { hastyOptions, openTestStore } from '../support/registry-client.js';
-import { watchCredentials, type CredentialWatch } from './credential-watch.js';
+import {
+  acts,
+  apiKey,
+  assertNoLeak,
+  attempt,
+  basic,
+  credentialScene,
+  outsideNames,
+  password,
+  username,
+  type Act,
+  type Scene,
+} from '../support/credential-scene.js';
+import { watchCredentials, type CredentialWatch } from '../support/credential-watch.js';
 
-const username = 'robot';
-const password = 'p4ssw0rd-that-must-not-leak';
-const apiKey = 'configured-header-that-must-not-leak';
-const basic = Buffer.from(`${username}:${password}`).toString('base64');
 const deadline = { timeout: 20_000 };
 
-interface Scene {
-  readonly registry: FaultRegistry;
-  readonly store: RegistryStore;
-  readonly image: BuiltSingleImage;
-  readonly name: string;
-}
-
 let watch: CredentialWatch;
-
-/** Names of the world outside, all of it fake. */
-const names = {
-  'elsewhere.test': ['127.0.0.1'],
-  'metadata.test': ['169.254.169.254'],
-  'mixed.test': ['127.0.0.1', '169.254.169.254'],
-  'zero.test': ['0.0.0.0'],
-  'mapped.test': ['::ffff:169.254.169.254'],
-  'public.test': ['93.184.215.14'],
-};
-
-async function scene(
-  options: { auth?: AuthOptions; redirectBlobs?: boolean; tls?: boolean } = {},
-): Promise<Scene & { close(): Promise<void> }> {
-  const auth = options.auth ?? { kind: 'basic', users: { [username]: password } };
-  const registry = await startFaultRegistry({ ...options, auth });
-  const image = await sampleImage({ payloadBytes: 1000 });
-  registry.addImage('group/app', image, 'v1');
-  const store = openTestStore(registry, {
-    login: { username, password },
-    // Small chunks: an upload is several requests.
-    options: { ...hastyOptions, chunkBytes: 16 * 1024 },
-    endpoint: { headers: { 'X-Api-Key': apiKey } },
-  });
-  return {
-    registry,
-    store,
-    image,
-    name: 'group/app',
-    close: async () => {
-      await store.close();
-      await registry.close();
-    },
-  };
-}
-
-/** Everything that must stay between us and the registry. */
-function secretsOf({ registry }: Scene): string[] {
-  const tokens = registry.issuedTokens();
-  return [basic, password, apiKey, ...tokens];
-}
-
-function assertNoLeak(current: Scene): void {
-  const { registry } = current;
-  const allowed = new Set([new URL(registry.url).host, new URL(registry.tokenUrl).host]);
-  const secrets = secretsOf(current);
-  for (const { host, peer, text } of watch.sent) {
-    if (allowed.has(peer.replace('::ffff:', ''))) continue;
-    for (const secret of secrets) assert.ok(!text.includes(secret), `secret sent to ${host} (${peer})`);
-    assert.doesNotMatch(text, /^(proxy-)?authorization:|^cookie:/im, `credentials sent to ${host} (${peer})`);
-  }
-  assert.deepEqual(watch.forbiddenConnections, []);
-}
-
-type Act = (scene: Scene) => Promise<unknown>;
-
-const acts: Readonly<Record<string, Act>> = {
-  blob: async ({ store, image, name }) => {
-    const [config] = image.blobs;
-    assert.ok(config);
-    return readBody(await store.fetch(name, config.descriptor));
-  },
-  range: async ({ store, image, name }) => {
-    const layer = image.layers[1];
-    assert.ok(layer);
-    return readBody(await store.fetch(name, layer.descriptor, { range: { start: 5, end: 50 } }));
-  },
-  manifest: ({ store, name }) => store.resolve({ repository: name, tag: 'v1' }),
-  tags: ({ store, name }) => collect(store.tags(name), 1000),
-  catalog: ({ store }) => collect(store.repositories(), 1000),
-  referrers: ({ store, name, image }) => collect(store.referrers(name, image.descriptor.digest), 1000),
-  stat: ({ store, image, name }) => store.statBlob(name, image.config.descriptor.digest),
-  upload: async ({ store, name }) => {
-    const bytes = Buffer.from(`upload ${Math.random()}`);
-    const upload = await store.startUpload(name);
-    await upload.write(bytes);
-    return upload.finish(digestOf(bytes));
-  },
-  put: async ({ store, name, image }) => {
-    const [manifest] = image.manifests;
-    assert.ok(manifest);
-    return store.putManifest(name, manifest.bytes, manifest.descriptor.mediaType, { tags: ['v2'] });
-  },
-  delete: ({ store, name }) => store.deleteTag(name, 'v1'),
-};
-
-/** Do it; failing is allowed, but only with an error of ours, and never as if nothing were there. */
-async function attempt(current: Scene, act: Act): Promise<unknown> {
-  try {
-    return await act(current);
-  } catch (error) {
-    assert.ok(isImgfsError(error), String(error));
-    assert.ok(!['not-found', 'internal'].includes(error.code), `${error.code}: ${error.message}`);
-    const text = `${error.message} ${error.hint} ${JSON.stringify(error.context)}`;
-    for (const secret of secretsOf(current)) assert.ok(!text.includes(secret), `secret in: ${text}`);
-    return error;
-  }
-}
 
 function hostile(
   title: string,
   fault: (scene: Scene) => Fault,
   match: FaultMatch,
   act: Act,
-  options: Parameters<typeof scene>[0] = {},
+  options: Parameters<typeof credentialScene>[0] = {},
 ): void {
   void test(title, deadline, async () => {
-    const current = await scene(options);
+    const current = await credentialScene(options);
     try {
       watch.forget();
       // Only what carries credentials is struck: before that there would be nothing to leak.
@@ -153,7 +56,7 @@ function hostile(
         current.registry.requests.some((record) => record.fault !== undefined),
         'the fault struck nothing',
       );
-      assertNoLeak(current);
+      assertNoLeak(watch, current);
     } finally {
       await current.close();
     }
@@ -162,16 +65,16 @@ function hostile(
 
 describe('credential destinations', () => {
   before(() => {
-    watch = watchCredentials({ names });
+    watch = watchCredentials({ names: outsideNames });
   });
   after(() => watch.stop());
 
   void test('the watch sees a leak, and a connection that must not be', deadline, async () => {
-    const current = await scene();
+    const current = await credentialScene();
     try {
       watch.forget();
       await request(`${current.registry.strangerUrl}/`, { headers: { authorization: `Basic ${basic}` } });
-      assert.throws(() => assertNoLeak(current), /secret sent to/);
+      assert.throws(() => assertNoLeak(watch, current), /secret sent to/);
       watch.forget();
       await assert.rejects(request('http://169.254.169.254/latest/meta-data/'));
       assert.deepEqual(watch.forbiddenConnections, ['169.254.169.254']);
@@ -183,13 +86,13 @@ describe('credential destinations', () => {
   });
 
   void test('and the registry itself does get its credentials', deadline, async () => {
-    const current = await scene();
+    const current = await credentialScene();
     try {
       for (const act of Object.values(acts)) await act(current);
       const seen = current.registry.requests.filter(({ headers }) => headers['authorization'] !== undefined);
       assert.ok(seen.length >= Object.keys(acts).length);
       assert.ok(seen.every(({ headers }) => headers['x-api-key'] === apiKey));
-      assertNoLeak(current);
+      assertNoLeak(watch, current);
     } finally {
       await current.close();
     }
@@ -319,7 +222,7 @@ describe('credential destinations', () => {
   });
 
   void test('a stranger who sends us back gets no credentials used for him', deadline, async () => {
-    const current = await scene();
+    const current = await credentialScene();
     const { registry } = current;
     try {
       watch.forget();
@@ -340,7 +243,7 @@ describe('credential destinations', () => {
       assert.ok(back.length > 0, 'the second hop was not reached');
       assert.ok(back.every(({ headers }) => headers['authorization'] === undefined));
       assert.ok(back.every(({ headers }) => headers['x-api-key'] === undefined));
-      assertNoLeak(current);
+      assertNoLeak(watch, current);
     } finally {
       await current.close();
     }
@@ -353,7 +256,7 @@ describe('credential destinations', () => {
       'Digest x',
     ]) {
       void test(challenge, deadline, async () => {
-        const current = await scene({ redirectBlobs: true });
+        const current = await credentialScene({ redirectBlobs: true });
         try {
           watch.forget();
           current.registry.fault({
@@ -362,7 +265,7 @@ describe('credential destinations', () => {
           });
           await attempt(current, acts['blob'] as Act);
           assert.ok(current.registry.requestsTo({ role: 'storage' }).length > 0);
-          assertNoLeak(current);
+          assertNoLeak(watch, current);
         } finally {
           await current.close();
         }
@@ -392,12 +295,12 @@ describe('credential destinations', () => {
     };
     for (const [what, realm] of Object.entries(realms)) {
       void test(`at ${what}`, deadline, async () => {
-        const current = await scene({ auth: bearer(realm) });
+        const current = await credentialScene({ auth: bearer(realm) });
         try {
           watch.forget();
           const result = await attempt(current, acts['blob'] as Act);
           assert.ok(result instanceof ImgfsError);
-          assertNoLeak(current);
+          assertNoLeak(watch, current);
         } finally {
           await current.close();
         }
@@ -405,7 +308,9 @@ describe('credential destinations', () => {
     }
 
     void test('at another port of the same host, by http', deadline, async () => {
-      const current = await scene({ auth: { ...bearer(''), tokenServer: 'separate' } as AuthOptions });
+      const current = await credentialScene({
+        auth: { ...bearer(''), tokenServer: 'separate' } as AuthOptions,
+      });
       try {
         watch.forget();
         const stranger = `${current.registry.strangerUrl}/token`;
@@ -418,7 +323,7 @@ describe('credential destinations', () => {
           },
         });
         await attempt(current, acts['manifest'] as Act);
-        assertNoLeak(current);
+        assertNoLeak(watch, current);
       } finally {
         await current.close();
       }
@@ -426,7 +331,7 @@ describe('credential destinations', () => {
 
     for (const status of [302, 307]) {
       void test(`a token server that redirects with ${status}`, deadline, async () => {
-        const current = await scene({ auth: { kind: 'bearer', users: { [username]: password } } });
+        const current = await credentialScene({ auth: { kind: 'bearer', users: { [username]: password } } });
         const { registry } = current;
         try {
           watch.forget();
@@ -436,7 +341,7 @@ describe('credential destinations', () => {
           });
           assert.ok((await attempt(current, acts['blob'] as Act)) instanceof ImgfsError);
           assert.equal(registry.requestsTo({ role: 'stranger' }).length, 0);
-          assertNoLeak(current);
+          assertNoLeak(watch, current);
         } finally {
           await current.close();
         }
@@ -456,7 +361,7 @@ describe('credential destinations', () => {
         try {
           watch.forget();
           await attempt(current, acts['blob'] as Act);
-          assertNoLeak(current);
+          assertNoLeak(watch, current);
         } finally {
           await store.close();
           await registry.close();
@@ -524,7 +429,7 @@ describe('credential destinations', () => {
     };
     for (const [what, url] of Object.entries(urls)) {
       void test(`at ${what}`, deadline, async () => {
-        const current = await scene();
+        const current = await credentialScene();
         const { registry, store, name } = current;
         try {
           watch.forget();
@@ -541,7 +446,7 @@ describe('credential destinations', () => {
           assert.notEqual(bytes?.toString(), 'foreign');
           const abroad = registry.requestsTo({ path: /\/v2\/private\// });
           assert.ok(abroad.every(({ headers }) => headers['authorization'] === undefined));
-          assertNoLeak(current);
+          assertNoLeak(watch, current);
         } finally {
           await current.close();
         }
