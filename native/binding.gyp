@@ -41,6 +41,7 @@
         "src/plain-decoder.cc",
         "src/punch-holes.cc",
         "src/sha256-pair.cc",
+        "src/span-files.cc",
         "src/span-reader.cc",
         "src/tar/entry.cc",
         "src/tar/header.cc",

@@ -6,6 +6,7 @@
 #include "layer-indexer.h"
 #include "modules.h"
 #include "punch-holes.h"
+#include "span-files.h"
 #include "span-reader.h"
 
 namespace imgfs {
@@ -208,6 +209,28 @@ class SpanTask final : public Task {
   SpanResult result_ = SpanResult::ok;
 };
 
+class FilesTask final : public Task {
+ public:
+  FilesTask(SpanHandle* handle, Bytes records, int blobFd, int decodedFd)
+      : handle_(handle), records_(records.data, records.data + records.length), blob_(blobFd), decoded_(decodedFd) {}
+  void run() override { outcome_ = decodeBetweenFiles(*handle_->reader, records_, blob_.get(), decoded_.get()); }
+  napi_value result(napi_env env) override {
+    handle_->busy = false;
+    napi_value object;
+    napi_create_object(env, &object);
+    napi_set_named_property(env, object, "done", numberValue(env, static_cast<double>(outcome_.done)));
+    napi_set_named_property(env, object, "result", numberValue(env, static_cast<double>(outcome_.result)));
+    return object;
+  }
+
+ private:
+  SpanHandle* handle_;
+  std::vector<uint8_t> records_;
+  OwnedFd blob_;
+  OwnedFd decoded_;
+  FilesOutcome outcome_;
+};
+
 template <typename T>
 napi_value wrapHandle(napi_env env, std::unique_ptr<T> handle) {
   napi_value result;
@@ -332,6 +355,40 @@ napi_value nextSpan(napi_env env, napi_callback_info info) {
   return Task::start(env, std::move(task), "imgfs:span");
 }
 
+class CheckTask final : public Task {
+ public:
+  CheckTask(Bytes records, int decodedFd) : records_(records.data, records.data + records.length), decoded_(decodedFd) {}
+  void run() override { right_ = countRight(records_, decoded_.get()); }
+  napi_value result(napi_env env) override { return numberValue(env, static_cast<double>(right_)); }
+
+ private:
+  std::vector<uint8_t> records_;
+  OwnedFd decoded_;
+  size_t right_ = 0;
+};
+
+// countRight(records, decodedFd) -> Promise<number>
+napi_value countRightCall(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  const Bytes records = args.bytes(0);
+  const double decodedFd = args.number(1);
+  if (!args.ok()) return nullptr;
+  return Task::start(env, std::make_unique<CheckTask>(records, static_cast<int>(decodedFd)), "imgfs:check");
+}
+
+// decodeBetweenFiles(handle, records, blobFd, decodedFd) -> Promise<{done, result}>
+napi_value decodeBetweenFilesCall(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  SpanHandle* handle = args.external<SpanHandle>(0);
+  const Bytes records = args.bytes(1);
+  const double blobFd = args.number(2), decodedFd = args.number(3);
+  if (!args.ok() || !claim(env, handle)) return nullptr;
+  handle->busy = true;
+  auto task = std::make_unique<FilesTask>(handle, records, static_cast<int>(blobFd), static_cast<int>(decodedFd));
+  task->hold(env, args.value(0));
+  return Task::start(env, std::move(task), "imgfs:spans");
+}
+
 class LockTask final : public Task {
  public:
   explicit LockTask(int fd) : fd_(fd) {}
@@ -409,6 +466,8 @@ void registerLayer(napi_env env, napi_value exports) {
       {"stepIndexer", nullptr, stepIndexer, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"openSpans", nullptr, openSpans, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"nextSpan", nullptr, nextSpan, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"decodeBetweenFiles", nullptr, decodeBetweenFilesCall, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"countRight", nullptr, countRightCall, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"lockShared", nullptr, lockSharedCall, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"punchHoles", nullptr, punchHolesCall, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"hasZstd", nullptr, hasZstdCall, nullptr, nullptr, nullptr, napi_enumerable, nullptr},

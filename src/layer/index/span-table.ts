@@ -163,6 +163,11 @@ export class SpanTable {
     return low;
   }
 
+  /** Records of spans `[from, to)`: valid until the table grows. */
+  records(from: number, to: number): Uint8Array {
+    return this.pool.all().subarray(from * spanRecordBytes, to * spanRecordBytes);
+  }
+
   /** All records. */
   toBytes(): Uint8Array<ArrayBuffer> {
     return this.pool.all();

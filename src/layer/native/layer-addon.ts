@@ -38,6 +38,16 @@ export type SpansHandle = { readonly __brand: 'SpansHandle' };
 /** Results of `nextSpan`: `SpanResult` in native/src/span-reader.h. */
 export const spanResults = ['ok', 'wrongInput', 'wrongIndex'] as const;
 
+/** Results of `decodeBetweenFiles`: `FilesResult` in native/src/span-files.h. */
+export const filesResults = ['ok', 'wrongInput', 'wrongIndex', 'notRead', 'notWritten'] as const;
+
+export interface FilesOutcome {
+  /** Spans that are decoded, checked and written. */
+  readonly done: number;
+  /** Place in `filesResults`: of the span behind them. */
+  readonly result: number;
+}
+
 export interface LayerAddon {
   /** `format`: place in `layerFormats`; `algorithm`: 0 none, 1 sha256, 2 sha512. Throws without libzstd. */
   createIndexer(format: number, algorithm: number, spanBytes: number): IndexerHandle;
@@ -81,6 +91,22 @@ export interface LayerAddon {
     crc: number,
     check: number,
   ): Promise<number>;
+  /**
+   * Decode spans that follow each other from the blob's file into the decoded archive's: `records` are those of
+   * `SpanTable.records`. A span is written only when it is right. After `wrongInput` and `notRead` the span can be given
+   * to `nextSpan`; after the other failures the handle is of no use.
+   */
+  decodeBetweenFiles(
+    handle: SpansHandle,
+    records: Uint8Array,
+    blobFd: number,
+    decodedFd: number,
+  ): Promise<FilesOutcome>;
+  /**
+   * How many of the spans behind these records, from the first on, the file holds as they should be by the CRC-32 of their
+   * decoded bytes. Stops at spans that say nothing about them, and at those of more than 2 MiB.
+   */
+  countRight(records: Uint8Array, decodedFd: number): Promise<number>;
   /** Say that this process reads a file: nobody punches it until the descriptor is closed. False: it cannot be said. */
   lockShared(fd: number): Promise<boolean>;
   /**

@@ -167,8 +167,30 @@ export class DecodedFile {
     if (known !== state.unchecked) return known === state.present;
     const bytes = Buffer.allocUnsafe(span.outEnd - span.out);
     const right = (await this.readAt(bytes, span.out)) === bytes.length && (await isRightOutput(span, bytes));
+    // Given back meanwhile: what was right is gone.
+    if (!this.isUnchecked(span.index)) return this.isPresent(span.index);
     this.setState(span.index, right ? state.present : state.absent);
     return right;
+  }
+
+  /** An earlier process said that the span is there; nobody has looked yet. */
+  isUnchecked(index: number): boolean {
+    return this.states[index] === state.unchecked;
+  }
+
+  /** Look at spans `[from, to)` that are unchecked, off the JavaScript thread where that can be. */
+  async checkAll(spans: SpanTable, from: number, to: number): Promise<void> {
+    const addon = layerAddon();
+    let next = from;
+    while (next < to) {
+      const right = (await addon?.countRight(spans.records(next, to), this.data.fd)) ?? 0;
+      // Given back meanwhile: not there any more.
+      for (let index = next; index < next + right; index += 1)
+        if (this.isUnchecked(index)) this.setState(index, state.present);
+      next += right;
+      if (next < to) await this.check(spans.get(next));
+      next += 1;
+    }
   }
 
   /** Keep a span that was just decoded and checked. False when the disk does not take it. */
@@ -190,7 +212,21 @@ export class DecodedFile {
     }
   }
 
-  /** Spans `[from, to)` were written through the descriptor by the index pass. */
+  /** Let `write` put spans from number `from` on through the descriptor; it tells how many were `done`. */
+  async take<Outcome extends { readonly done: number }>(
+    spans: SpanTable,
+    from: number,
+    write: (fd: number) => Promise<Outcome>,
+  ): Promise<Outcome> {
+    await this.punching;
+    const outcome = await write(this.data.fd);
+    const to = from + outcome.done;
+    for (let index = from; index < to; index += 1) this.touch(index);
+    if (to > from) await this.written(spans, from, to);
+    return outcome;
+  }
+
+  /** Spans `[from, to)` were written through the descriptor. */
   async written(spans: SpanTable, from: number, to: number): Promise<void> {
     let bytes = 0;
     for (let index = from; index < to; index += 1) {

@@ -8,10 +8,9 @@ import { counter } from '../../observe/metrics.js';
 import type { ByteRange, CallOptions } from '../../store/store.js';
 import type { Span } from '../index/span-table.js';
 import { untilAborted } from '../until-aborted.js';
-import type { DecodedFile } from './decoded-file.js';
 import { maxAheadBytes } from './fetch-ahead.js';
 import { Readers, type Reader } from './readers.js';
-import { SpanRuns, type SpanRunsParts } from './span-runs.js';
+import { SpanRuns, type LoadOptions, type SpanRunsParts } from './span-runs.js';
 
 const log = createLogger('layer');
 const spansPresent = counter(
@@ -23,12 +22,12 @@ const spansPresent = counter(
 const shelfBytes = 16 << 20;
 /** Compressed bytes of neighbouring spans that are asked for in one go. */
 const maxJoinedBytes = 8 << 20;
+/** Spans of some 150 KB that are looked at in one go: 1 ms. */
+const maxChecked = 16;
 /** Decoded bytes kept ready for a reader that goes straight on: a quarter of a second of decoding. */
 const maxDecodedAheadBytes = 8 << 20;
 
 export interface LayerDataParts extends Omit<SpanRunsParts, 'keep'> {
-  /** Undefined: nothing can be kept on disk. */
-  readonly decoded: DecodedFile | undefined;
   /** The index turned out to be wrong. */
   readonly onBadIndex?: () => void;
 }
@@ -122,7 +121,9 @@ export class LayerData {
       if (read === into.length && decoded.epoch === epoch) return;
     }
     // Somebody cut the file, or its room was given back meanwhile: decode again, and answer from memory.
-    into.set((await this.load(span, options)).subarray(from, from + into.length));
+    const again = await this.load(span, { ...options, inMemory: true });
+    if (again === undefined) throw new ImgfsError('internal', 'read layer: no bytes');
+    into.set(again.subarray(from, from + into.length));
   }
 
   /**
@@ -162,32 +163,79 @@ export class LayerData {
     const { spans, decoded } = this.parts;
     if (decoded === undefined) return from;
     let index = from;
-    for (; index < to && spans.get(index).out < until; index += 1) {
-      if (decoded.isPresent(index) || this.loading.has(index)) continue;
-      this.ensure(spans.get(index)).catch((error: unknown) =>
-        log.debug('reading ahead failed', { error: String(error) }),
-      );
+    while (index < to && spans.get(index).out < until) {
+      if (decoded.isPresent(index) || this.loading.has(index)) index += 1;
+      else index = decoded.isUnchecked(index) ? this.startCheck(index) : this.startRun(index, to);
     }
     return index;
+  }
+
+  /** Begin to decode a run from span `from` on, as far as it goes before `to`; the number of the next span. */
+  private startRun(from: number, to: number): number {
+    const { spans, decoded } = this.parts;
+    let end = from + 1;
+    while (
+      end < to &&
+      spans.kind(end) === 'inside' &&
+      decoded?.mayHave(end) === false &&
+      !this.loading.has(end)
+    )
+      end += 1;
+    return this.startAhead(from, end, this.load(spans.get(end - 1)));
+  }
+
+  /** Begin to look at spans from `from` on that an earlier process decoded; the number of the next span. */
+  private startCheck(from: number): number {
+    const { spans, decoded } = this.parts;
+    const most = Math.min(from + maxChecked, spans.count);
+    let end = from + 1;
+    while (end < most && decoded?.isUnchecked(end) === true && !this.loading.has(end)) end += 1;
+    return this.startAhead(from, end, decoded?.checkAll(spans, from, end));
+  }
+
+  private startAhead(from: number, end: number, work: Promise<unknown> | undefined): number {
+    // Who waits for one of them and finds nothing does it again, and is told what is wrong.
+    const made = Promise.resolve(work).then(
+      () => undefined,
+      (error: unknown) => {
+        log.debug('reading ahead failed', { error: String(error) });
+        return undefined;
+      },
+    );
+    for (let index = from; index < end; index += 1) this.remember(index, made);
+    return end;
   }
 
   /** Make the span readable: undefined when it is on disk, else its bytes. */
   private async ensure(span: Span, options?: CallOptions): Promise<Uint8Array | undefined> {
     const { decoded } = this.parts;
-    if (decoded?.isPresent(span.index) === true) return undefined;
-    const shelved = this.shelf.get(span.index);
-    if (shelved !== undefined) return shelved;
-    const under = this.loading.get(span.index);
-    if (under !== undefined) return untilAborted(under, options?.signal);
+    for (;;) {
+      if (decoded?.isPresent(span.index) === true) return undefined;
+      const shelved = this.shelf.get(span.index);
+      if (shelved !== undefined) return shelved;
+      const under = this.loading.get(span.index);
+      if (under === undefined) break;
+      const bytes = await untilAborted(under, options?.signal);
+      if (bytes !== undefined) return bytes;
+    }
     const made = this.checkOrLoad(span);
-    this.loading.set(span.index, made);
-    made.finally(() => this.loading.delete(span.index)).catch(() => undefined);
+    this.remember(span.index, made);
     return untilAborted(made, options?.signal);
+  }
+
+  private remember(index: number, made: Promise<Uint8Array | undefined>): void {
+    this.loading.set(index, made);
+    const forget = (): void => {
+      if (this.loading.get(index) === made) this.loading.delete(index);
+    };
+    made.then(forget, forget);
   }
 
   private async checkOrLoad(span: Span): Promise<Uint8Array | undefined> {
     const { decoded } = this.parts;
-    if ((await decoded?.check(span)) === true) {
+    if (decoded?.isUnchecked(span.index) === true)
+      await decoded.checkAll(this.parts.spans, span.index, span.index + 1);
+    if (decoded?.isPresent(span.index) === true) {
       spansPresent.add();
       return undefined;
     }
@@ -195,7 +243,7 @@ export class LayerData {
   }
 
   /** Fetch and decode; keeps the bytes on disk, else on the shelf. */
-  private async load(span: Span, options?: CallOptions): Promise<Uint8Array> {
+  private async load(span: Span, options?: LoadOptions): Promise<Uint8Array | undefined> {
     try {
       // Exactly what is needed: who goes on finds it fetched ahead.
       return await this.runs.load(span, { ...options, exact: true });

@@ -10,6 +10,19 @@ export interface SpanBytes {
   readonly input: Uint8Array;
 }
 
+/** Descriptors of the blob and of its decoded archive, at their own offsets. */
+export interface SpanFiles {
+  readonly blob: number;
+  readonly decoded: number;
+}
+
+/** How far it went: so many spans are written, and what stopped the next one. */
+export interface SpansDone {
+  readonly done: number;
+  /** `ok`: nothing. `unread`: it can be read by `next`. `unwritten`: the disk took no more, and the reader is of no use. */
+  readonly stopped: 'ok' | 'unread' | 'wrongIndex' | 'unwritten';
+}
+
 /** Reads the span it was made for, then those that follow it, in order. */
 export interface SpanReader {
   /**
@@ -18,6 +31,8 @@ export interface SpanReader {
    *   index does not fit the blob and must be made anew.
    */
   next(bytes: SpanBytes, output: Uint8Array): Promise<void>;
+  /** The same for several spans, between files and without memory of ours; undefined where that cannot be done. */
+  readonly betweenFiles?: (records: Uint8Array, files: SpanFiles) => Promise<SpansDone>;
 }
 
 /** The index says something about its blob that is not so. */

@@ -3,6 +3,7 @@ import { promisify } from 'node:util';
 import { inflateRaw } from 'node:zlib';
 import { spanChecks, startKinds, type Span } from '../index/span-table.js';
 import {
+  filesResults,
   layerAddon,
   layerFormats,
   spanResults,
@@ -12,9 +13,24 @@ import {
 import type { LayerAddon } from '../native/layer-addon.js';
 import { ChunkReader } from './chunk-reader.js';
 import { NodeSpanReader } from './node-span-reader.js';
-import { blobMismatch, indexMismatch, type SpanBytes, type SpanReader } from './span-bytes.js';
+import {
+  blobMismatch,
+  indexMismatch,
+  type SpanBytes,
+  type SpanFiles,
+  type SpanReader,
+  type SpansDone,
+} from './span-bytes.js';
 
 const inflateWindow = promisify<Uint8Array, { maxOutputLength: number }, Buffer>(inflateRaw);
+
+const stops = {
+  ok: 'ok',
+  wrongInput: 'unread',
+  notRead: 'unread',
+  wrongIndex: 'wrongIndex',
+  notWritten: 'unwritten',
+} as const satisfies Record<(typeof filesResults)[number], SpansDone['stopped']>;
 
 class NativeSpanReader implements SpanReader {
   private readonly addon: LayerAddon;
@@ -33,6 +49,16 @@ class NativeSpanReader implements SpanReader {
       spanResults[await this.addon.nextSpan(handle, input, output, span.sha256, span.crc, check)];
     if (result === 'wrongInput') throw blobMismatch(span);
     if (result !== 'ok') throw indexMismatch(span);
+  }
+
+  async betweenFiles(records: Uint8Array, files: SpanFiles): Promise<SpansDone> {
+    const { done, result } = await this.addon.decodeBetweenFiles(
+      this.handle,
+      records,
+      files.blob,
+      files.decoded,
+    );
+    return { done, stopped: stops[filesResults[result] ?? 'wrongIndex'] };
   }
 }
 
