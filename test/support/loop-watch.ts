@@ -1,20 +1,53 @@
 /**
  * Preloaded into a daemon by the bench (`NODE_OPTIONS=--import …`): how long its event loop was held up, written to
  * `$IMGFS_LOOP_FILE.<pid>` as lines of JSON, one for each quarter of a second.
+ *
+ * Where all processors are busy a thread is held up without doing anything: the kernel lets others run first. So what the
+ * thread itself used of a processor in one turn is told as well, where Linux counts it (`schedstat`).
  */
-import { appendFileSync } from 'node:fs';
+import { appendFileSync, openSync, readSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+
+export interface LoopReport {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** The longest time that the loop was held up. */
+  readonly longestMs: number;
+  /** The most that the thread ran between two ticks of 2 ms, which is one turn when that took longer; null: not known. */
+  readonly longestRunMs: number | null;
+}
 
 const file = process.env['IMGFS_LOOP_FILE'];
 /** The timer that the histogram is made of; its own length is in every value. */
 const resolutionMs = 2;
 
+/** Milliseconds that this thread ran, so far; undefined where nobody counts. */
+function runClock(): () => number {
+  const into = Buffer.alloc(128);
+  try {
+    const fd = openSync('/proc/thread-self/schedstat', 'r');
+    return () => Number.parseInt(into.toString('latin1', 0, readSync(fd, into, 0, into.length, 0)), 10) / 1e6;
+  } catch {
+    return () => Number.NaN;
+  }
+}
+
 if (file !== undefined) {
   const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
   histogram.enable();
+  const clock = runClock();
+  let before = clock();
+  let longestRunMs = 0;
+  setInterval(() => {
+    const now = clock();
+    longestRunMs = Math.max(longestRunMs, now - before);
+    before = now;
+  }, resolutionMs).unref();
   setInterval(() => {
     const longestMs = Math.max(0, histogram.max / 1e6 - resolutionMs);
-    appendFileSync(`${file}.${process.pid}`, `${JSON.stringify({ at: Date.now(), longestMs })}\n`);
+    const report: LoopReport = { at: Date.now(), longestMs, longestRunMs };
+    appendFileSync(`${file}.${process.pid}`, `${JSON.stringify(report)}\n`);
     histogram.reset();
+    longestRunMs = 0;
   }, 250).unref();
 }

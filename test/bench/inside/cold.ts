@@ -5,7 +5,7 @@ import type { Measurement } from '../section.js';
 import { dropPageCache, type Ground } from './ground.js';
 import { operationNames, operations, type Operation } from './operations.js';
 import { curlHashed, curlUntarred, operate, peers } from './peers.js';
-import { diskMebibytes, visit } from './visit.js';
+import { diskMebibytes, showHeld, visit, type Held } from './visit.js';
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
@@ -15,7 +15,7 @@ interface ColdCost {
   readonly bytesDown: number;
   readonly diskMebibytes: number;
   readonly residentMebibytes: number;
-  readonly longestBlockMs: number;
+  readonly held: Held;
 }
 
 async function coldCost(ground: Ground, operation: Operation): Promise<ColdCost> {
@@ -29,7 +29,7 @@ async function coldCost(ground: Ground, operation: Operation): Promise<ColdCost>
       bytesDown,
       diskMebibytes: await diskMebibytes(cache),
       residentMebibytes: await mounted.residentMebibytes(),
-      longestBlockMs: await mounted.longestBlockMs(),
+      held: await mounted.held(),
     };
   } finally {
     await mounted.end();
@@ -39,8 +39,8 @@ async function coldCost(ground: Ground, operation: Operation): Promise<ColdCost>
 
 /** The measurement of one operation of ours. */
 function row(operation: Operation, cost: ColdCost): Measurement {
-  const { ms, bytesDown, residentMebibytes, longestBlockMs } = cost;
-  const reached = residentMebibytes < 200 && longestBlockMs <= 10;
+  const { ms, bytesDown, residentMebibytes, held } = cost;
+  const reached = residentMebibytes < 200 && held.longestMs <= 10;
   return {
     what: `never seen: ${operation}`,
     measured: [
@@ -48,7 +48,7 @@ function row(operation: Operation, cost: ColdCost): Measurement {
       mebibytes(bytesDown),
       `disk ${cost.diskMebibytes.toFixed(0)} MiB`,
       `memory ${residentMebibytes.toFixed(0)} MiB`,
-      `blocked ${longestBlockMs.toFixed(1)} ms`,
+      showHeld(held),
     ].join(', '),
     figure: '< 200 MiB, <= 10 ms',
     reached,

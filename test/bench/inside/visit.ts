@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { mustRun, run } from '../../support/child.js';
 import { imgfsIn } from '../../support/imgfs-command.js';
+import type { LoopReport } from '../../support/loop-watch.js';
 import { timed } from '../section.js';
 import type { Ground } from './ground.js';
 
@@ -16,14 +17,26 @@ export interface Cost {
   readonly output: string;
 }
 
+export interface Held {
+  /** The longest time, in ms. */
+  readonly longestMs: number;
+  /** The most that JavaScript ran in one turn, in ms; NaN where nobody counts. The rest waited for a processor. */
+  readonly longestRunMs: number;
+}
+
+/** As a measurement says it. */
+export function showHeld({ longestMs, longestRunMs }: Held): string {
+  return `held up ${longestMs.toFixed(1)} ms, ran ${longestRunMs.toFixed(1)} ms`;
+}
+
 export interface Visit {
   readonly rootfs: string;
   /** Run by sh in `rootfs/`. A command that fails is an error. */
   measure(command: string): Promise<Cost>;
   /** Peak resident memory of the daemon until now, in MiB. */
   residentMebibytes(): Promise<number>;
-  /** The longest time that the event loop was held up since the mount was ready, in ms. */
-  longestBlockMs(): Promise<number>;
+  /** How long the event loop was held up since the mount was ready. */
+  held(): Promise<Held>;
   end(): Promise<void>;
 }
 
@@ -63,14 +76,15 @@ export async function visit(ground: Ground, cacheDirectory: string): Promise<Vis
       const text = await readFile(`/proc/${status.pid}/status`, 'utf8');
       return Number(/VmHWM:\s+(\d+) kB/.exec(text)?.[1] ?? Number.NaN) / 1024;
     },
-    longestBlockMs: async () => {
+    held: async () => {
       const lines = (await readFile(`${loopFile}.${status.pid}`, 'utf8').catch(() => '')).trim().split('\n');
-      const values = lines
-        .filter(Boolean)
-        .map((line) => JSON.parse(line) as { at: number; longestMs: number });
+      const reports = lines.filter(Boolean).map((line) => JSON.parse(line) as LoopReport);
       // The first quarter of a second is that of starting.
-      const after = values.filter(({ at }) => at > readyAt + 250);
-      return Math.max(0, ...after.map(({ longestMs }) => longestMs));
+      const after = reports.filter(({ at }) => at > readyAt + 250);
+      return {
+        longestMs: Math.max(0, ...after.map(({ longestMs }) => longestMs)),
+        longestRunMs: Math.max(0, ...after.map(({ longestRunMs }) => longestRunMs ?? Number.NaN)),
+      };
     },
     end: async () => {
       await imgfs(['umount', '--force', mountPoint]);
