@@ -71,6 +71,11 @@ export interface Layer {
   readDecoded(buffer: Uint8Array, position: number, options?: CallOptions): Promise<number>;
   /** Make a range of the decoded archive present in `backing`. @throws as `readDecoded`; `cache-full`. */
   fillDecoded(range: ByteRange, options?: CallOptions): Promise<void>;
+  /**
+   * Have a range of the blob on disk, for who goes through the whole layer; nothing is done where that would not help.
+   * @throws as `readDecoded`; `cache-full`.
+   */
+  fetchAhead(range: ByteRange, options?: CallOptions): Promise<void>;
   /** Read the content of a file entry, holes included. @throws as `readDecoded`. */
   readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number>;
   /** Undefined before the layer is ready, for plain archives (use the blob's), and when nothing can be kept. */

@@ -69,6 +69,10 @@ export class LentLayer implements Layer {
     return this.told(this.layer.fillDecoded(range, options));
   }
 
+  fetchAhead(range: ByteRange, options?: CallOptions): Promise<void> {
+    return this.layer.fetchAhead(range, options);
+  }
+
   readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
     return this.told(this.layer.readEntry(row, buffer, position, options));
   }

@@ -131,6 +131,10 @@ export class OpenLayer implements Layer {
     await this.withIndex(range.end, options, (data) => data.fill(range, options));
   }
 
+  async fetchAhead(range: ByteRange, options?: CallOptions): Promise<void> {
+    if (this.state === 'ready') await this.blob.fill(range, { ...options, exact: true });
+  }
+
   async readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
     // An entry that the pass has not come to yet has no size.
     while (row >= this.table.count && !this.checkReady()) await this.waiters.wait(options?.signal);

@@ -181,6 +181,11 @@ export class ForeignLayer implements Layer {
     await (await this.requireOwn(options)).fillDecoded(range, options);
   }
 
+  async fetchAhead(range: ByteRange, options?: CallOptions): Promise<void> {
+    // Chunk by chunk less is fetched than the whole.
+    if (this.usesOwn) await this.own?.fetchAhead(range, options);
+  }
+
   async readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number> {
     await this.whenReady(options);
     if (!this.usesOwn && this.foreign !== undefined) {

@@ -133,6 +133,7 @@ class EntryFile extends ContentNode implements FileNode {
         hint: 'look the path up again',
       });
     }
+    this.view.parts.trees.noteOpen(loaded, position, row);
     const blob =
       layer.format === 'plain'
         ? await this.view.parts.content.open(this.view.source(position), options)

@@ -13,6 +13,7 @@ import type { MergedTree } from '../../layer/merge/merged-tree.js';
 import type { CallOptions } from '../../store/store.js';
 import { refuseUnreadable } from './refuse-unreadable.js';
 import { UpperLayers, type UpperTree } from './upper-layers.js';
+import { WholeWalk } from './whole-walk.js';
 
 /** A tree, and the layers it is made of, the lowest first. */
 export interface LoadedTree {
@@ -66,6 +67,7 @@ export interface TreeSpec {
 export class OpenTrees {
   readonly #layers: LayerStore;
   readonly #trees = new Map<string, OpenTree>();
+  readonly #walks = new WeakMap<LoadedTree, WholeWalk>();
   readonly #closing = new Set<Promise<unknown>>();
   readonly #stopListening: () => void;
   #clock = 0;
@@ -77,6 +79,13 @@ export class OpenTrees {
 
   get layers(): LayerStore {
     return this.#layers;
+  }
+
+  /** Note that the file at `row` of a layer was opened in a tree. */
+  noteOpen(loaded: LoadedTree, layer: number, row: number): void {
+    const walk = this.#walks.get(loaded) ?? new WholeWalk(loaded.layers);
+    this.#walks.set(loaded, walk);
+    walk.note(layer, row);
   }
 
   /** The tree, if it is in memory. */
