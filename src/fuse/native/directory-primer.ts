@@ -14,9 +14,9 @@ import { EntryPacker } from './packed-entry.js';
  */
 const lookupsBefore = 8;
 
-/** Longer directories are left alone: 4096 entries are 8 ms of JavaScript, in four parts. */
+/** Longer directories are left alone: 4096 entries are 8 ms of JavaScript, in 16 turns. */
 const maxEntries = 4096;
-const entriesPerPage = 1024;
+const entriesPerPage = 256;
 
 /** A listing that could not be made, or that the addon dropped for lack of room, is not tried again before that. */
 const againAfterMs = 60_000;
@@ -29,6 +29,8 @@ interface Counted {
   /** When it was tried last, in milliseconds since the epoch. */
   triedAt: number;
 }
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 export class DirectoryPrimer {
   readonly #fileSystem: FileSystem;
@@ -69,6 +71,8 @@ export class DirectoryPrimer {
         if (page.end || page.entries.length === 0) break;
         if (entries.length + entriesPerPage > maxEntries) return;
         cookie = page.entries.at(-1)?.next ?? 0n;
+        // What is at hand is answered in the same turn: others want theirs.
+        await nextTurn();
       }
       const packed = new EntryPacker(entries.length * 128);
       for (const entry of entries) packed.add(entry);
