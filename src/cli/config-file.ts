@@ -1,12 +1,15 @@
 /**
- * The configuration file, `$IMGFS_CONFIG` or `$XDG_CONFIG_HOME/imgfs/config.toml`: stores that every mount has.
+ * The configuration file, `$IMGFS_CONFIG` or `$XDG_CONFIG_HOME/imgfs/config.toml`: stores that every mount has, and the
+ * policy.json that images must meet.
+ *
+ *     policy = "/etc/containers/policy.json"
  *
  *     [stores]
  *     old = "docker-archive:/srv/old.tar"
  *     podman = "containers-storage:"
  */
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { isImgfsError } from '../errors/imgfs-error.js';
 import { readConfigFile } from '../store/registry/config/read-file.js';
 import { parseToml, refuseKey, tomlTable, tomlText } from '../store/registry/config/toml-document.js';
@@ -18,6 +21,8 @@ export interface FileConfig {
   /** False: there is no file, everything is as usual. */
   readonly exists: boolean;
   readonly stores: readonly NamedStore[];
+  /** Absolute path; undefined without one. */
+  readonly policyFile?: string;
 }
 
 /** Where the file is expected. */
@@ -39,7 +44,7 @@ export async function readFileConfig(path = configPath()): Promise<FileConfig> {
   if (file === undefined) return { path, exists: false, stores: [] };
   const root = parseToml(file.bytes, path);
   for (const key of Object.keys(root.table))
-    if (key !== 'stores') throw refuseKey(root, key, 'is not known here');
+    if (key !== 'stores' && key !== 'policy') throw refuseKey(root, key, 'is not known here');
   const table = tomlTable(root, 'stores');
   const stores = Object.keys(table?.table ?? {}).map((name) => {
     if (table === undefined) throw refuseKey(root, 'stores', 'is not a table');
@@ -51,5 +56,7 @@ export async function readFileConfig(path = configPath()): Promise<FileConfig> {
       throw refuseKey(table, name, error.message, error.hint);
     }
   });
-  return { path, exists: true, stores };
+  const policy = tomlText(root, 'policy');
+  const policyFile = policy === undefined ? {} : { policyFile: resolve(dirname(path), policy) };
+  return { path, exists: true, stores, ...policyFile };
 }

@@ -29,6 +29,8 @@ const attestationTypes = [
   /provenance/,
 ];
 
+const cosignSignPredicate = 'https://sigstore.dev/cosign/sign/v1';
+
 /** Annotation of BuildKit's and cosign's attestation layers: the URI of the predicate. */
 export const predicateTypeAnnotations = ['in-toto.io/predicate-type', 'predicateType'] as const;
 
@@ -63,6 +65,8 @@ export function artifactKind(descriptor: Descriptor): ArtifactKind {
   const kind = kindOfType(descriptor.artifactType ?? '');
   const predicate =
     predicateType(descriptor) ?? descriptor.annotations?.['dev.sigstore.bundle.predicateType'];
+  // Since version 3 cosign signs images with a statement that says nothing but that.
+  if (kind === 'signature' && predicate === cosignSignPredicate) return kind;
   if (predicate !== undefined && (kind === 'signature' || kind === 'other')) return 'attestation';
   return kind;
 }

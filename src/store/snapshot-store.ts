@@ -24,6 +24,7 @@ import type {
   ReferrersOptions,
   RepositoryLister,
   Resolved,
+  SignatureKeeper,
   TagLister,
   Target,
   TransportName,
@@ -46,6 +47,8 @@ export interface Snapshot {
    * @throws ImgfsError when it is known why the blob cannot be had.
    */
   blob(digest: Digest): SnapshotBlob | undefined | Promise<SnapshotBlob | undefined>;
+  /** Signatures of a manifest, where the kind of store keeps any. */
+  signatures?(digest: Digest): Promise<readonly Uint8Array[]>;
   /** Called once, when nothing reads from it any more. */
   close(): Promise<void>;
 }
@@ -151,7 +154,7 @@ function releaseAfter(body: Body, release: () => Promise<void>): Body {
 }
 
 export class SnapshotStore<Version extends Snapshot = Snapshot>
-  implements ImageStore, RepositoryLister, TagLister, BlobStatter, ReferrersFinder
+  implements ImageStore, RepositoryLister, TagLister, BlobStatter, ReferrersFinder, SignatureKeeper
 {
   readonly transport: TransportName;
   readonly id: string;
@@ -233,6 +236,15 @@ export class SnapshotStore<Version extends Snapshot = Snapshot>
     checkSignal(options, 'stat blob');
     const size = sizeOf(await (await this.version()).blob(digest));
     return { mediaType: mediaTypes.octetStream, digest, size };
+  }
+
+  async signatures(
+    _repository: string,
+    digest: Digest,
+    options?: CallOptions,
+  ): Promise<readonly Uint8Array[] | undefined> {
+    checkSignal(options, 'read signatures');
+    return (await this.version()).snapshot.signatures?.(digest);
   }
 
   async *referrers(

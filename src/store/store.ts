@@ -266,6 +266,38 @@ export interface BlobDater {
   blobDate(repository: string, digest: Digest, options?: CallOptions): Promise<Date | undefined>;
 }
 
+/**
+ * A store that keeps signatures itself, as the files `signature-<n>` of a `dir:` have them: an OpenPGP message, or behind
+ * a zero byte the name of a format, a line feed and the signature (containers/image docs/signature-protocols.md).
+ */
+export interface SignatureKeeper {
+  /**
+   * Signatures of a manifest, in the order they were put; undefined when this store keeps none after all: a registry
+   * without the extension.
+   * @throws ImgfsError when the store gave no answer: that is not "no signatures".
+   */
+  signatures(
+    repository: string,
+    digest: Digest,
+    options?: CallOptions,
+  ): Promise<readonly Uint8Array[] | undefined>;
+}
+
+/** A store that signatures can be put into. */
+export interface SignatureTaker extends SignatureKeeper {
+  /**
+   * Add one behind those that are there; one that is there already stays as it is. Resolves to where it is now, or to
+   * undefined where the store keeps none after all.
+   * @throws ImgfsError `not-found` without such a manifest; what the store throws.
+   */
+  putSignature(
+    repository: string,
+    digest: Digest,
+    signature: Uint8Array,
+    options?: CallOptions,
+  ): Promise<string | undefined>;
+}
+
 const has = (store: object, ...methods: string[]): boolean =>
   methods.every((method) => typeof (store as Record<string, unknown>)[method] === 'function');
 
@@ -293,3 +325,9 @@ export const isRateLimited = (store: ImageStore): store is ImageStore & RateLimi
 export const isSearcher = (store: ImageStore): store is ImageStore & Searcher => has(store, 'search');
 /** True when it tells when a blob came: {@link BlobDater}. */
 export const isBlobDater = (store: ImageStore): store is ImageStore & BlobDater => has(store, 'blobDate');
+/** True when it may keep signatures: {@link SignatureKeeper}. */
+export const isSignatureKeeper = (store: ImageStore): store is ImageStore & SignatureKeeper =>
+  has(store, 'signatures');
+/** True when signatures can be put into it: {@link SignatureTaker}. */
+export const isSignatureTaker = (store: ImageStore): store is ImageStore & SignatureTaker =>
+  has(store, 'putSignature');

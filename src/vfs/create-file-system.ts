@@ -3,6 +3,8 @@ import { statfs } from 'node:fs/promises';
 import { LRUCache } from 'lru-cache';
 import type { ContentCache } from '../content/content.js';
 import { Images } from '../image/images.js';
+import type { Policy } from '../image/signatures/policy.js';
+import { PolicyGate } from '../image/signatures/policy-gate.js';
 import { Signatures } from '../image/signatures/signatures.js';
 import { SeenBlobs } from '../image/seen-blobs.js';
 import type { StoreDirectory } from '../image/stores.js';
@@ -44,6 +46,8 @@ export interface FileSystemOptions {
   readonly extensions?: readonly ImageExtension[];
   /** Where simple signing keeps signatures; without it none are looked for there. */
   readonly registriesD?: RegistriesD;
+  /** Images that it rejects are refused. Blobs by digest alone are of no image, and are not asked about. */
+  readonly policy?: Policy;
   /** Where failures go. Default: a log of its own. */
   readonly errorLog?: ErrorLog;
   /** Time of what has no time of its own, in milliseconds since the epoch. Default: now. */
@@ -69,15 +73,19 @@ export function createFileSystem(options: FileSystemOptions): FileSystem {
     ...(options.tagTtlMs === undefined ? {} : { tagTtlMs: options.tagTtlMs }),
     ...(options.now === undefined ? {} : { now: options.now }),
   });
+  const signatures = new Signatures({
+    content,
+    related: images.related,
+    ...(options.registriesD === undefined ? {} : { registriesD: options.registriesD }),
+  });
   const context: TreeContext = {
     stores,
     content,
     images,
-    signatures: new Signatures({
-      content,
-      related: images.related,
-      ...(options.registriesD === undefined ? {} : { registriesD: options.registriesD }),
-    }),
+    signatures,
+    ...(options.policy === undefined
+      ? {}
+      : { gate: new PolicyGate({ policy: options.policy, signatures, ttlMs: images.tagTtlMs }) }),
     seen: new SeenBlobs(),
     lifetimes,
     mountTimeNs: toNs(options.mountTimeMs ?? Date.now()),

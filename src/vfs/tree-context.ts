@@ -3,6 +3,7 @@ import type { LRUCache } from 'lru-cache';
 import type { ContentCache } from '../content/content.js';
 import type { Image } from '../image/image.js';
 import type { Images } from '../image/images.js';
+import type { PolicyGate } from '../image/signatures/policy-gate.js';
 import type { Signatures } from '../image/signatures/signatures.js';
 import type { SeenBlobs } from '../image/seen-blobs.js';
 import type { StoreDirectory } from '../image/stores.js';
@@ -39,6 +40,8 @@ export interface TreeContext {
   readonly images: Images;
   readonly content: ContentCache;
   readonly signatures: Signatures;
+  /** Asked before anything of an image is shown; undefined where no policy was given. */
+  readonly gate?: PolicyGate;
   readonly seen: SeenBlobs;
   readonly lifetimes: Lifetimes;
   /** Time of everything whose own time is not known, in nanoseconds since the epoch. */

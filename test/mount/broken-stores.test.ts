@@ -48,9 +48,16 @@ test(
     const imgfs = imgfsIn(directory);
     const env = { IMGFS_CONFIG: at('config/config.toml') };
     const stores = Object.entries(broken).flatMap(([name, [location]]) => ['--store', `${name}=${location}`]);
-    const mounted = await imgfs(['mount', mountPoint, ...stores, '--store', `good=oci:${at('layout')}`], {
-      env,
-    });
+    // A store of which a policy takes nothing is one more that must not touch the others.
+    await writeLayout(at('rejected'), [{ image, name: 'v1' }]);
+    const scopes = { oci: { [at('rejected')]: [{ type: 'reject' }] } };
+    const accept = [{ type: 'insecureAcceptAnything' }];
+    await writeFile(at('policy.json'), JSON.stringify({ default: accept, transports: scopes }));
+    const more = ['--store', `good=oci:${at('layout')}`, '--store', `rejected=oci:${at('rejected')}`];
+    const words = ['mount', mountPoint, ...stores, ...more, '--policy', at('policy.json')];
+    const unread = await imgfs([...words.slice(0, -1), at('no-policy.json')], { env });
+    assert.match(unread.stderr, /read policy .*no-policy\.json/);
+    const mounted = await imgfs(words, { env });
     assert.equal(mounted.code, 0, mounted.stderr);
     for (const [name, [, says]] of Object.entries(broken)) {
       const listed = await run('ls', [join(mountPoint, name)], { timeoutMs: 20_000 });
@@ -58,6 +65,10 @@ test(
       const errors = await run('cat', [join(mountPoint, '.imgfs/errors.ndjson')]);
       assert.match(errors.stdout, says, name);
     }
+    const rejected = await run('cat', [join(mountPoint, 'rejected/v1/manifest.json')]);
+    assert.match(rejected.stderr, /Permission denied/);
+    const reason = await run('cat', [join(mountPoint, '.imgfs/errors.ndjson')]);
+    assert.match(reason.stdout, /oci:.*rejected: the policy rejects it/);
     for (const name of ['good', 'configured']) {
       const { stdout, stderr } = await run('cat', [join(mountPoint, name, 'v1/manifest.json')]);
       assert.deepEqual(Buffer.from(stdout), Buffer.from(image.manifests[0]?.bytes ?? []), stderr);
@@ -65,7 +76,7 @@ test(
     const { stdout } = await run('ls', [mountPoint]);
     assert.deepEqual(
       stdout.trim().split('\n'),
-      [...Object.keys(broken), 'configured', 'good', 'blobs'].sort(),
+      [...Object.keys(broken), 'configured', 'good', 'rejected', 'blobs'].sort(),
     );
 
     const checked = await imgfs(['config', 'check'], { env });

@@ -2,13 +2,17 @@
 import { isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { readFileConfig } from '../config-file.js';
+import { readPolicy } from '../read-policy.js';
 import { openLocalStore } from '../registries.js';
 import { settingsFrom, storeOptions } from '../settings.js';
 
 async function run(args: Arguments, { out }: CommandContext): Promise<void> {
   const file = args['file'];
-  const { path, exists, stores } = await readFileConfig(typeof file === 'string' ? file : undefined);
+  const { path, exists, stores, policyFile } = await readFileConfig(
+    typeof file === 'string' ? file : undefined,
+  );
   const settings = settingsFrom(args);
+  if (policyFile !== undefined) await readPolicy(policyFile);
   let failure: unknown;
   const rows: object[] = [];
   for (const { name, location } of stores) {
@@ -30,7 +34,8 @@ async function run(args: Arguments, { out }: CommandContext): Promise<void> {
         `${problem === undefined ? 'ok  ' : 'bad '} ${name} = ${location}${problem === undefined ? '' : `: ${problem.message}`}`,
       );
   }
-  if (out.json) out.document({ path, exists, stores: rows });
+  if (out.json)
+    out.document({ path, exists, ...(policyFile === undefined ? {} : { policy: policyFile }), stores: rows });
   else out.note(exists ? `${path}: ${stores.length} stores` : `${path}: not there, which is fine`);
   if (isImgfsError(failure)) throw failure;
 }

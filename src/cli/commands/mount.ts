@@ -5,6 +5,7 @@ import type { Arguments, Command, CommandContext } from '../command.js';
 import { startDaemon } from '../mount/daemon.js';
 import type { MountSettings } from '../mount/mount-settings.js';
 import { readFileConfig } from '../config-file.js';
+import { readPolicy } from '../read-policy.js';
 import { parseNamedStore } from '../named-store.js';
 import { defaultLogFile, settingsFrom, storeOptions } from '../settings.js';
 
@@ -35,7 +36,10 @@ async function mountSettings(args: Arguments): Promise<MountSettings> {
   const names = stores.map((store) => store.name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new ImgfsError('usage', `--store ${twice} is given twice`);
-  const configured = (await readFileConfig()).stores.filter(({ name }) => !names.includes(name));
+  const file = await readFileConfig();
+  const configured = file.stores.filter(({ name }) => !names.includes(name));
+  const policyFile = typeof args['policy'] === 'string' ? resolve(args['policy']) : file.policyFile;
+  if (policyFile !== undefined) await readPolicy(policyFile);
   const logFile = args['log-file'];
   const mountPoint = resolve(String(args['mountpoint']));
   return {
@@ -48,6 +52,7 @@ async function mountSettings(args: Arguments): Promise<MountSettings> {
     stores: [...configured, ...stores],
     driver: args['driver'] as MountSettings['driver'],
     createMountPoint: args['mkdir'] === true,
+    policyFile,
     logFile: typeof logFile === 'string' ? resolve(logFile) : defaultLogFile(mountPoint),
   };
 }
@@ -79,6 +84,7 @@ export const mountCommand: Command = {
       'imgfs mount m --store podman=containers-storage: --store k8s=containerd:[k8s.io@]',
       'what engines have',
     ],
+    ['imgfs mount m --policy /etc/containers/policy.json', 'refuse images that the policy rejects'],
     ['imgfs mount m --foreground -o ro', 'stay, and refuse every write'],
     ['imgfs mount m --allow-overwrite', 'cp, mkdir, ln and mv push; tags may move'],
   ],
@@ -90,6 +96,11 @@ export const mountCommand: Command = {
         array: true,
         requiresArg: true,
         describe: 'NAME=TRANSPORT:PATH, may be repeated',
+      })
+      .option('policy', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'containers-policy.json(5): images that it rejects are refused',
       })
       .option('foreground', {
         alias: 'f',

@@ -20,6 +20,8 @@ export interface MountSettings extends Settings {
   readonly allowNonEmpty: boolean;
   readonly createMountPoint: boolean;
   readonly logFile: string | undefined;
+  /** containers-policy.json(5) that images must meet; undefined: none. */
+  readonly policyFile: string | undefined;
 }
 
 /** What the daemon tells its parent, one JSON line on the ready descriptor. */

@@ -7,6 +7,7 @@ import { prepareMountPoint } from '../../fuse/mount-point.js';
 import { ErrorLog } from '../../observe/error-log.js';
 import { createLogger, setLogSink } from '../../observe/log.js';
 import type { CommandContext } from '../command.js';
+import { readPolicy } from '../read-policy.js';
 import { openRuntime, openTree } from '../runtime.js';
 import { controlFiles } from './control-files.js';
 import { endAtOnceSignal } from './end-at-once.js';
@@ -83,6 +84,7 @@ export async function serve(
     create: settings.createMountPoint,
     allowNonEmpty: settings.allowNonEmpty,
   });
+  const policy = settings.policyFile === undefined ? undefined : await readPolicy(settings.policyFile);
   const { driver, reason } = await chooseDriver(settings.driver);
   const expected = settings.stores.map((store) => ({ ...store, expected: true }));
   const runtime = await openRuntime(settings, expected);
@@ -98,6 +100,7 @@ export async function serve(
   const { allowOverwrite, allowDelete, tagDeleteFallback } = settings;
   const tree = await openTree(runtime, {
     errorLog,
+    ...(policy === undefined ? {} : { policy }),
     ...(settings.readOnly || settings.offline
       ? {}
       : { writing: { allowOverwrite, allowDelete, tagDeleteFallback, endAtOnce: hurry.signal } }),

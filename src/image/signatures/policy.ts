@@ -33,7 +33,13 @@ export type PolicyRequirement =
   | { readonly type: 'insecureAcceptAnything' }
   | { readonly type: 'reject' }
   | { readonly type: 'signedBy'; readonly keys: PolicyKeys; readonly signedIdentity: SignedIdentity }
-  | { readonly type: 'sigstoreSigned'; readonly keys: PolicyKeys; readonly signedIdentity: SignedIdentity };
+  | {
+      readonly type: 'sigstoreSigned';
+      readonly keys: PolicyKeys;
+      readonly signedIdentity: SignedIdentity;
+      /** Bundles, which name no image, count too. No policy.json says so. */
+      readonly bundles?: true;
+    };
 
 /** A policy, ready to be asked. */
 export interface Policy {

@@ -7,7 +7,7 @@ import { descriptorDocument } from '../../oci/manifest-json.js';
 import { mediaTypes } from '../../oci/media-type.js';
 import type { RegistriesD } from '../../store/lookaside/registries-d.js';
 import { readLookaside, writeLookaside } from '../../store/lookaside/lookaside.js';
-import type { CallOptions, ImageStore } from '../../store/store.js';
+import { isSignatureKeeper, isSignatureTaker, type CallOptions, type ImageStore } from '../../store/store.js';
 import type { Image } from '../image.js';
 import { readManifest } from '../read-manifest.js';
 import { parseManifest } from '../../oci/parse-manifest.js';
@@ -16,11 +16,12 @@ import { pushManifest } from '../push-manifest.js';
 import { assertPusher } from '../upload/uploads.js';
 import { putBytes } from '../put-bytes.js';
 import {
+  otherFormat,
   simpleSigningType,
   signatureAnnotation,
   type ImageSignature,
-  type SimpleSignature,
 } from './image-signature.js';
+import { encodeSigstore, parseStoredSignature } from './stored-signature.js';
 import type { Policy, PolicySubject } from './policy.js';
 import { verifyByPolicy, type Verdict } from './verify-image.js';
 
@@ -33,6 +34,12 @@ export interface SignaturesDeps {
   readonly related: RelatedFinder;
   /** Where simple signing keeps signatures of a name; without it none are looked for there. */
   readonly registriesD?: RegistriesD;
+}
+
+/** A signature with the bytes it is kept as. */
+export interface KeptSignature {
+  readonly bytes: Uint8Array;
+  readonly signature: ImageSignature;
 }
 
 /** A signature to put beside an image. */
@@ -55,12 +62,13 @@ export class Signatures {
   }
 
   /**
-   * Every signature of what a name stands for and, of an index, of the chosen image: from the lookaside, from cosign's
-   * tags, from referrers. None of them is verified.
+   * Every signature of what a name stands for and, of an index, of the chosen image: from the store itself, the
+   * lookaside, cosign's tags, referrers. None of them is verified.
    * @throws ImgfsError when a place gave no answer.
    */
   async get(image: Image, options: CallOptions = {}): Promise<readonly ImageSignature[]> {
-    const found: ImageSignature[] = [...(await this.simple(image, options))];
+    const kept = await this.kept(image, options);
+    const found: ImageSignature[] = kept.map(({ signature }) => signature);
     for (const document of await this.#deps.related.documents(image, 'signature', options)) {
       const { artifact, descriptor, origin } = document;
       const payload = await this.#deps.content.readAll(artifact.source(descriptor), {
@@ -72,31 +80,51 @@ export class Signatures {
       const signature = annotations[signatureAnnotation];
       if (mediaType === simpleSigningType && signature !== undefined)
         found.push({ format: 'sigstore', signature, ...common });
-      else found.push({ format: 'other', ...common });
-    }
-    return found;
-  }
-
-  /** Those of simple signing alone: what the lookaside of the image's name has, where one is configured. */
-  async simple(image: Image, options: CallOptions = {}): Promise<readonly SimpleSignature[]> {
-    const place = await this.#place(image);
-    if (place === undefined) return [];
-    const found: SimpleSignature[] = [];
-    for (const about of await signedDigests(image, options)) {
-      const messages = await readLookaside(place.read, image.repository, about, options);
-      for (const message of messages)
-        found.push({ format: 'simple-signing', origin: 'lookaside', about, message });
+      else found.push({ format: otherFormat(mediaType), ...common });
     }
     return found;
   }
 
   /**
-   * Put a signature where tools look for it: simple signing into the lookaside, cosign's under its tag beside those that
-   * are there. Resolves to where it is now.
+   * Those that are kept apart from artifacts: by the store itself (a `dir:`, a registry with the signature extension,
+   * containers-storage), else in the lookaside of the image's name, where one is configured.
+   */
+  async kept(image: Image, options: CallOptions = {}): Promise<readonly KeptSignature[]> {
+    const found: KeptSignature[] = [];
+    for (const about of await signedDigests(image, options)) {
+      const { origin, list } = await this.#keptOf(image, about, options);
+      for (const bytes of list) found.push({ bytes, signature: parseStoredSignature(bytes, about, origin) });
+    }
+    return found;
+  }
+
+  async #keptOf(image: Image, about: Digest, options: CallOptions) {
+    const { store, repository } = image;
+    const own = isSignatureKeeper(store) ? await store.signatures(repository, about, options) : undefined;
+    if (own !== undefined) return { origin: 'store', list: own } as const;
+    const place = await this.#place(image);
+    const list = place === undefined ? [] : await readLookaside(place.read, repository, about, options);
+    return { origin: 'lookaside', list } as const;
+  }
+
+  /**
+   * Put a signature where tools look for it: into a store that keeps signatures itself; else simple signing into the
+   * lookaside, cosign's under its tag beside those that are there. Resolves to where it is now.
    * @throws ImgfsError `config` without a lookaside; `unsupported` for one that cannot be written; what the store throws.
    */
   async put(image: Image, signature: NewSignature, options: CallOptions = {}): Promise<string> {
-    if (signature.format === 'sigstore') return putUnderCosignTag(image, signature, options);
+    const { store, repository, descriptor } = image;
+    const isSigstore = signature.format === 'sigstore';
+    // Registries keep simple signing only; cosign looks under its tag there.
+    if (isSigstore && store.transport === 'docker') return putUnderCosignTag(image, signature, options);
+    if (isSignatureTaker(store)) {
+      const bytes = isSigstore
+        ? encodeSigstore(signature.payload, signature.signature, signature.annotations)
+        : signature.message;
+      const put = await store.putSignature(repository, descriptor.digest, bytes, options);
+      if (put !== undefined) return put;
+    }
+    if (isSigstore) return putUnderCosignTag(image, signature, options);
     const place = await this.#place(image);
     if (place !== undefined)
       return writeLookaside(place.write, image.repository, image.descriptor.digest, signature.message);
@@ -115,6 +143,7 @@ export class Signatures {
       subject: policySubject(image),
       digests: await signedDigests(image, options),
       signatures: await this.get(image, options),
+      manifest: async (digest: Digest) => manifestBytes(image, digest, options),
     };
     return verifyByPolicy(policy, thing, options);
   }
@@ -137,6 +166,13 @@ async function signedDigests(image: Image, options: CallOptions): Promise<readon
     if (isImgfsError(error, 'not-found')) return [top];
     throw error;
   }
+}
+
+/** Exact bytes of the image's index or of the manifest that was chosen. */
+async function manifestBytes(image: Image, digest: Digest, options: CallOptions): Promise<Uint8Array> {
+  const candidates = [image, ...(image.parent === undefined ? [] : [image.parent])];
+  const own = candidates.find(({ descriptor }) => descriptor.digest === digest);
+  return (await (own ?? (await image.leaf(options))).loadTop(options)).bytes;
 }
 
 /** How a policy names an image: by its registry, or by the path of its store. */

@@ -17,6 +17,7 @@ import {
   type PolicyRequirement,
   type PolicySubject,
 } from './policy.js';
+import { verifyBundle } from './sigstore-bundle.js';
 import { isSignedBy, parsePublicKey } from './sigstore-key.js';
 
 /** Why an image is accepted. */
@@ -33,6 +34,8 @@ export interface VerifiedThing {
   readonly subject: PolicySubject;
   readonly digests: readonly Digest[];
   readonly signatures: readonly ImageSignature[];
+  /** Exact bytes of one of the digests. */
+  manifest(digest: Digest): Promise<Uint8Array>;
 }
 
 /**
@@ -91,8 +94,10 @@ async function signed(
   const wanted = requirement.type === 'signedBy' ? 'simple-signing' : 'sigstore';
   const failures: string[] = [];
   for (const signature of thing.signatures) {
-    if (signature.format !== wanted) continue;
+    const isBundle = signature.format === 'sigstore-bundle' && acceptsBundles(requirement);
+    if (signature.format !== wanted && !isBundle) continue;
     try {
+      if (isBundle) return await bundleMet(signature.payload, keys, thing);
       const { payload, by } = await checked(signature, keys, options);
       const problem = problemWith(payload, requirement, thing);
       if (problem === undefined)
@@ -105,6 +110,26 @@ async function signed(
     }
   }
   throw denied(thing, scope, failures.length === 0 ? [`it has no ${wanted} signature`] : failures);
+}
+
+/** Policies of containers/image know no bundles, which name no image: they count for who asks about a key alone. */
+function acceptsBundles(requirement: SignedRequirement): boolean {
+  return requirement.type === 'sigstoreSigned' && requirement.bundles === true;
+}
+
+async function bundleMet(bytes: Uint8Array, keys: readonly LoadedKey[], thing: VerifiedThing): Promise<Met> {
+  let failure = new ImgfsError('integrity', 'a bundle, and no key');
+  for (const { bytes: pem, where } of keys) {
+    try {
+      const { manifestDigest, predicateType } = await verifyBundle(bytes, parsePublicKey(pem, where), thing);
+      const said = predicateType === undefined ? 'signed' : `a statement (${predicateType})`;
+      return { reason: `${said} by ${where}, in a sigstore bundle`, digest: manifestDigest };
+    } catch (error) {
+      if (!isImgfsError(error, 'integrity')) throw error;
+      failure = error;
+    }
+  }
+  throw failure;
 }
 
 interface Checked {
@@ -172,11 +197,20 @@ async function loadKeys({ paths, data }: PolicyKeys): Promise<readonly LoadedKey
   return [...(await Promise.all(read)), ...embedded];
 }
 
-/** A policy of one requirement, for a key given on the command line. */
+/**
+ * A policy of one requirement, for a key given on the command line. Without a name that it must be signed as, sigstore
+ * bundles count as well.
+ */
 export function policyForKeys(
   type: 'signedBy' | 'sigstoreSigned',
   paths: readonly string[],
-  signedIdentity: SignedRequirement['signedIdentity'] = { type: 'matchRepository' },
+  identity?: SignedRequirement['signedIdentity'],
 ): Policy {
-  return { default: [{ type, keys: { paths, data: [] }, signedIdentity }], transports: new Map() };
+  const keys = { paths, data: [] };
+  const signedIdentity = identity ?? { type: 'matchRepository' };
+  const requirement: PolicyRequirement =
+    type === 'sigstoreSigned' && identity === undefined
+      ? { type, keys, signedIdentity, bundles: true }
+      : { type, keys, signedIdentity };
+  return { default: [requirement], transports: new Map() };
 }

@@ -22,6 +22,8 @@ export interface StoredImage {
   /** Id of the top layer; undefined for an image without layers. */
   readonly topLayer: string | undefined;
   readonly bigData: readonly BigData[];
+  /** Lengths of the signatures of each manifest, which lie one behind the other in one file. */
+  readonly signatureSizes: ReadonlyMap<Digest, readonly number[]>;
 }
 
 /** A small file of an image: a manifest, the config, signatures. */
@@ -65,6 +67,7 @@ export function parseImages(bytes: Uint8Array, what: string): readonly StoredIma
       id: id(requiredString(object, 'id', where), `${where}.id`),
       digest: isDigest(digest) ? digest : undefined,
       names: optionalStrings(object, 'names', where) ?? [],
+      signatureSizes: signatureSizes(optionalString(object, 'metadata', where)),
       topLayer: topLayer === undefined || topLayer === '' ? undefined : id(topLayer, `${where}.layer`),
       bigData: (optionalStrings(object, 'big-data-names', where) ?? []).map((key) => {
         const [size, known] = [field(sizes, key), field(digests, key)];
@@ -76,6 +79,26 @@ export function parseImages(bytes: Uint8Array, what: string): readonly StoredIma
       }),
     };
   });
+}
+
+/**
+ * `signatures-sizes` of the metadata that containers/image keeps as text (storage/storage_image.go). Others put something
+ * else there, which says nothing about signatures.
+ */
+function signatureSizes(metadata: string | undefined): ReadonlyMap<Digest, readonly number[]> {
+  const found = new Map<Digest, readonly number[]>();
+  if (metadata === undefined || !metadata.startsWith('{')) return found;
+  let sizes: unknown;
+  try {
+    sizes = (JSON.parse(metadata) as { 'signatures-sizes'?: unknown })['signatures-sizes'];
+  } catch {
+    return found;
+  }
+  if (typeof sizes !== 'object' || sizes === null) return found;
+  const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && Number(value) >= 0;
+  for (const [digest, list] of Object.entries(sizes))
+    if (isDigest(digest) && Array.isArray(list) && list.every(isSize)) found.set(digest, list);
+  return found;
 }
 
 /** @throws ImgfsError `invalid-content`, `too-large`. */

@@ -2,13 +2,14 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
-import { isDigest, type Digest } from '../../oci/digest.js';
+import { digestHex, isDigest, type Digest } from '../../oci/digest.js';
 import { mediaTypes } from '../../oci/media-type.js';
 import { maxManifestBytes } from '../../oci/parse-manifest.js';
 import { createLogger } from '../../observe/log.js';
 import { fileError } from '../file-error.js';
 import { parseTagName, type ImageName } from '../image-name.js';
 import { ImageTable, type ImageEntry } from '../layout/image-table.js';
+import { maxSignatureBytes, maxSignatures } from '../lookaside/limits.js';
 import { readSmallFile } from '../safe-open.js';
 import type { Snapshot, SnapshotBlob } from '../snapshot-store.js';
 import type { ByteRange, CallOptions } from '../store.js';
@@ -94,6 +95,7 @@ class StorageReader {
         if (problem !== undefined) throw problem;
         return blob;
       },
+      signatures: (digest) => this.signatures(digest),
       close: async () => undefined,
     };
   }
@@ -138,6 +140,29 @@ class StorageReader {
       });
       found.set(key, bytes);
       if (known !== undefined && !this.blobs.has(known)) this.blobs.set(known, { bytes });
+    }
+    return found;
+  }
+
+  /** Those of all images with that manifest: they lie in one file of the image, one behind the other. */
+  private async signatures(digest: Digest): Promise<readonly Uint8Array[]> {
+    const found: Uint8Array[] = [];
+    for (const { id, signatureSizes } of this.images) {
+      const sizes = signatureSizes.get(digest) ?? [];
+      if (sizes.length === 0) continue;
+      const path = join(this.root.imagesFolder, id, bigDataFile(`signature-${digestHex(digest)}`));
+      const { bytes } = await readSmallFile(path, {
+        operation: 'read signatures',
+        within: [],
+        maxBytes: maxSignatureBytes,
+      });
+      let at = 0;
+      for (const size of sizes.slice(0, maxSignatures)) found.push(bytes.subarray(at, (at += size)));
+      if (at > bytes.length)
+        throw new ImgfsError('invalid-content', `read signatures ${path}: ${bytes.length} of ${at} bytes`, {
+          path,
+          digest,
+        });
     }
     return found;
   }

@@ -30,11 +30,13 @@ import type {
   PutManifestOptions,
   RepositoryLister,
   Resolved,
+  SignatureTaker,
   TagLister,
   Target,
   UploadOptions,
 } from '../store.js';
 import { makeDirectory, replaceFile } from '../write-file.js';
+import { addSignature, readSignatures } from './signature-files.js';
 
 export interface DirStoreOptions {
   /** Make the directory when there is none; an empty one is taken as well. */
@@ -100,7 +102,9 @@ async function checkVersion(root: string): Promise<void> {
   });
 }
 
-export class DirStore implements ImageStore, RepositoryLister, TagLister, BlobStatter, Pusher, Deleter {
+export class DirStore
+  implements ImageStore, RepositoryLister, TagLister, BlobStatter, Pusher, Deleter, SignatureTaker
+{
   readonly transport = 'dir';
   readonly id: string;
   readonly path: string;
@@ -316,6 +320,23 @@ export class DirStore implements ImageStore, RepositoryLister, TagLister, BlobSt
       await this.neededFiles(parseManifest(await this.readFile(name), mediaType), needed);
     }
     return needed;
+  }
+
+  async signatures(_repository: string, digest: Digest): Promise<readonly Uint8Array[]> {
+    return readSignatures(this.path, await this.signaturePrefix(digest));
+  }
+
+  /** @throws ImgfsError `too-large`, `not-found` without such a manifest. */
+  async putSignature(_repository: string, digest: Digest, signature: Uint8Array): Promise<string> {
+    this.assertWritable('put signature');
+    return addSignature(this.path, await this.signaturePrefix(digest), signature);
+  }
+
+  /** Those of a child of the index have its digits in front. */
+  private async signaturePrefix(digest: Digest): Promise<string> {
+    await this.readManifest(digest);
+    const isRoot = digestOf(await this.readRoot(), digestAlgorithm(digest)) === digest;
+    return isRoot ? '' : `${digestHex(digest)}.`;
   }
 
   async deleteTag(repository: string, tag: string): Promise<void> {

@@ -10,11 +10,8 @@ import { digestAlgorithm, digestHex, type Digest } from '../../oci/digest.js';
 import { fileError, fsErrorCode } from '../file-error.js';
 import type { CallOptions } from '../store.js';
 import { replaceFile } from '../write-file.js';
+import { maxSignatureBytes, maxSignatures } from './limits.js';
 
-/** An OpenPGP message with a payload of 500 bytes takes 1 KB; containers/image reads 4 MiB. */
-const maxSignatureBytes = 4 * 1024 * 1024;
-/** As containers/image since CVE-2024-3727's follow-ups: an endless list is an attack. */
-const maxSignatures = 128;
 const requestTimeoutMs = 20_000;
 
 /** Address of one signature. */

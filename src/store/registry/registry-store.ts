@@ -26,6 +26,7 @@ import type {
   Searcher,
   SearchHit,
   SearchOptions,
+  SignatureTaker,
   TagLister,
   Target,
   UploadOptions,
@@ -42,6 +43,7 @@ import { ManifestPutter } from './put-manifest.js';
 import { Referrers } from './referrers.js';
 import { searchRegistry } from './search.js';
 import { ReferrersTag } from './referrers-tag.js';
+import { SignaturesApi } from './signatures-api.js';
 import { mountBlob } from './upload/mount.js';
 import { parseResumeToken } from './upload/resume-token.js';
 import { BlobPutter } from './upload/put-blob.js';
@@ -67,7 +69,8 @@ export class RegistryStore
     Deleter,
     Pinger,
     RateLimited,
-    Searcher
+    Searcher,
+    SignatureTaker
 {
   readonly transport = 'docker';
   readonly id: string;
@@ -76,6 +79,7 @@ export class RegistryStore
   readonly #putter: ManifestPutter;
   readonly #blobs: BlobPutter;
   readonly #deletes: Deletes;
+  readonly #signatures: SignaturesApi;
 
   constructor(registry: string, deps: RegistryStoreDeps) {
     this.id = `docker://${registry}`;
@@ -84,6 +88,7 @@ export class RegistryStore
     const referrersTag = new ReferrersTag(this.#client, this.#referrers);
     this.#blobs = new BlobPutter(this.#client);
     this.#putter = new ManifestPutter(this.#client, referrersTag);
+    this.#signatures = new SignaturesApi(this.#client);
     this.#deletes = new Deletes(this.#client, referrersTag, (origin) => this.#referrers.lacksApi(origin));
   }
 
@@ -225,6 +230,25 @@ export class RegistryStore
   async deleteBlob(repository: string, digest: Digest, options: CallOptions = {}): Promise<void> {
     this.#checkRepository(repository);
     await this.#deletes.blob(repository, digest, options);
+  }
+
+  async signatures(
+    repository: string,
+    digest: Digest,
+    options: CallOptions = {},
+  ): Promise<readonly Uint8Array[] | undefined> {
+    this.#checkRepository(repository);
+    return this.#signatures.get(repository, digest, options);
+  }
+
+  async putSignature(
+    repository: string,
+    digest: Digest,
+    signature: Uint8Array,
+    options: CallOptions = {},
+  ): Promise<string | undefined> {
+    this.#checkRepository(repository);
+    return this.#signatures.put(repository, digest, signature, options);
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,7 @@
 import { documentSuffix, predicateType } from '../../image/artifact-kind.js';
 import type { Image } from '../../image/image.js';
 import type { RelatedDocument, RelatedKind } from '../../image/referrers.js';
-import type { SimpleSignature } from '../../image/signatures/image-signature.js';
+import type { KeptSignature } from '../../image/signatures/signatures.js';
 import { digestHex } from '../../oci/digest.js';
 import type { CallOptions } from '../../store/store.js';
 import { nameToText } from '../name.js';
@@ -27,7 +27,7 @@ export class DocumentsDirectory extends LazyDirectory {
   constructor(context: TreeContext, image: Image, kind: RelatedKind) {
     const load = async (options: CallOptions): Promise<ReadonlyMap<string, VfsNode>> => {
       const documents = await context.images.related.documents(image, kind, options);
-      const simple = kind === 'signature' ? await context.signatures.simple(image, options) : [];
+      const kept = kind === 'signature' ? await context.signatures.kept(image, options) : [];
       const seen = new Map<string, number>();
       const files = documents.flatMap((document) => {
         // Signatures of one payload differ in what stands beside it.
@@ -36,20 +36,20 @@ export class DocumentsDirectory extends LazyDirectory {
         seen.set(hex, count);
         return filesOf(context, document, count === 1 ? hex : `${hex}-${count}`);
       });
-      return new Map([...simpleFiles(context, simple), ...files]);
+      return new Map([...keptFiles(context, kept), ...files]);
     };
     super(context, load, { ttlMs: context.images.tagTtlMs });
   }
 }
 
-/** Messages of simple signing, under the names they have in a `dir:`. */
-function simpleFiles(context: TreeContext, signatures: readonly SimpleSignature[]): [string, VfsNode][] {
-  return signatures.map(({ message }, at) => [
+/** What stores and lookasides keep, under the names and in the form they have in a `dir:`. */
+function keptFiles(context: TreeContext, signatures: readonly KeptSignature[]): [string, VfsNode][] {
+  return signatures.map(({ bytes }, at) => [
     `signature-${at + 1}`,
     new DerivedFile({
       attrTtlMs: context.images.tagTtlMs,
       mtimeNs: () => context.mountTimeNs,
-      render: async () => message,
+      render: async () => bytes,
     }),
   ]);
 }

@@ -7,7 +7,7 @@ import { maxConfigBytes } from '../../oci/image-config.js';
 import { descriptorDocument } from '../../oci/manifest-json.js';
 import { inspectImage, renderInspection } from '../../image/inspect.js';
 import type { ArtifactManifest, ImageManifest, Manifest } from '../../oci/manifest.js';
-import { isReferrersFinder, type CallOptions } from '../../store/store.js';
+import { isReferrersFinder, isSignatureKeeper, type CallOptions } from '../../store/store.js';
 import { nameFromText, nameToText, type Name } from '../name.js';
 import type { Caller } from '../file-system.js';
 import type { ChangeableDirectory, Created } from '../writable-node.js';
@@ -41,6 +41,9 @@ export interface ImageDirectoryOptions {
   /** Asked about names that no image directory has: a nested repository of the tag's name may have them. */
   readonly otherwise?: (name: Name, options: CallOptions) => Promise<Found>;
 }
+
+/** Told of an image that a policy rejects too: what it is, and who has signed it. */
+const saysWhoItIs: ReadonlySet<string> = new Set(['digest', 'reference', 'descriptor.json', 'signatures']);
 
 /** The layers of an image, or the blobs of an artifact. */
 export function layersOf(manifest: ImageManifest | ArtifactManifest) {
@@ -120,12 +123,19 @@ export class ImageDirectory implements ChangeableDirectory {
     const text = nameToText(name);
     const archive = text === archiveName ? this.#archive() : undefined;
     if (archive !== undefined) return found(new ArchiveFile(archive), 0);
+    const { gate } = this.#context;
+    if (gate === undefined || saysWhoItIs.has(text)) return this.#lookupAdmitted(name, text, options);
+    return gate.admit(this.image, options).then(() => this.#lookupAdmitted(name, text, options));
+  }
+
+  #lookupAdmitted(name: Name, text: string, options: CallOptions): MaybePromise<Found> {
     const known = this.#known(text);
     if (known !== undefined) return known;
     return this.#derived(text, options).then((answer) => answer ?? this.#elsewhere(name, options));
   }
 
   async list(options: CallOptions): Promise<Listing> {
+    await this.#context.gate?.admit(this.image, options);
     const top = await this.#loadTop(options);
     const names = ['manifest.json', ...(this.image.isIndex ? ['index.json'] : []), 'digest', 'reference'];
     if (top === undefined) return { children: this.#children(names), immutable: true };
@@ -141,7 +151,8 @@ export class ImageDirectory implements ChangeableDirectory {
       'layers',
       ...(top.kind === 'index' ? ['platforms'] : []),
       ...(withReferrers ? ['referrers'] : []),
-      ...(withReferrers || related ? ['signatures', 'sbom', 'attestations'] : []),
+      ...(withReferrers || related || isSignatureKeeper(this.image.store) ? ['signatures'] : []),
+      ...(withReferrers || related ? ['sbom', 'attestations'] : []),
       ...(leaf !== undefined && hasFiles(layersOf(leaf)) ? ['files'] : []),
     );
     const extra: ListedChild[] = [];

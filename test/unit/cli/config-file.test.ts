@@ -29,6 +29,15 @@ describe('configuration file', limits, () => {
     });
   });
 
+  it('names a policy, by a path from where it is', async (t) => {
+    const directory = await tempDir(t, 'config');
+    const path = join(directory, 'config.toml');
+    await writeFile(path, 'policy = "my/policy.json"\n');
+    assert.equal((await readFileConfig(path)).policyFile, join(directory, 'my/policy.json'));
+    await writeFile(path, 'policy = 7\n');
+    await assert.rejects(readFileConfig(path), { code: 'config', message: /policy: is not a string/ });
+  });
+
   it('says file, key and reason when it is wrong', async (t) => {
     const path = join(await tempDir(t, 'config'), 'config.toml');
     for (const [text, says] of [
