@@ -67,10 +67,11 @@ test(
     const repository = (await library(t, store)).repository('');
     const payload = cosignPayload(digest, 'registry.test/app');
     const message = Buffer.from([0x90, 1, 2, 3]);
-    const put = () =>
+    const signature = signed(payload);
+  const put = () =>
       repository.destination('latest').putSignatures([
         { format: 'simple-signing', message },
-        { format: 'sigstore', payload, signature: signed(payload) },
+        { format: 'sigstore', payload, signature },
       ]);
     assert.deepEqual(
       (await put()).map((path) => path.slice(-11)),
