@@ -23,27 +23,63 @@ export interface StorageRoot {
   layerFiles(id: string): string;
 }
 
-function configFiles(environment: NodeJS.ProcessEnv, isRoot: boolean): readonly string[] {
+/** Who asks, and of which machine. */
+export interface StorageUser {
+  readonly environment: NodeJS.ProcessEnv;
+  readonly uid: number;
+  /** Folder that `/etc` and `/usr` are in; `/` but in tests. */
+  readonly system: string;
+}
+
+/** The key of a file that says where images are: a user's place is another key of the system's files. */
+interface ConfigFile {
+  readonly path: string;
+  readonly key: 'graphroot' | 'rootless_storage_path';
+}
+
+function homeOf({ environment }: StorageUser): string {
+  return environment['HOME'] || homedir();
+}
+
+/** As containers/storage (types/options.go): the first file that is there counts, and no other. */
+function configFiles(user: StorageUser): readonly ConfigFile[] {
+  const { environment, uid, system } = user;
   const override = environment['CONTAINERS_STORAGE_CONF'];
-  if (override !== undefined && override !== '') return [override];
-  const home = environment['XDG_CONFIG_HOME'] || join(environment['HOME'] || homedir(), '.config');
-  return isRoot
-    ? ['/etc/containers/storage.conf', '/usr/share/containers/storage.conf']
-    : [join(home, 'containers', 'storage.conf')];
+  if (override !== undefined && override !== '') return [{ path: override, key: 'graphroot' }];
+  const isRoot = uid === 0;
+  const own = join(
+    environment['XDG_CONFIG_HOME'] || join(homeOf(user), '.config'),
+    'containers',
+    'storage.conf',
+  );
+  const shared = ['etc', 'usr/share'].map((folder): ConfigFile => ({
+    path: join(system, folder, 'containers', 'storage.conf'),
+    key: isRoot ? 'graphroot' : 'rootless_storage_path',
+  }));
+  return isRoot ? shared : [{ path: own, key: 'graphroot' }, ...shared];
+}
+
+/** `$HOME`, `$UID` and other variables, in braces or not. */
+function expanded(path: string, { environment, uid }: StorageUser): string {
+  return path.replace(/\$(?:\{(\w+)\}|(\w+))/g, (_, braced: string | undefined, bare: string | undefined) => {
+    const name = braced ?? bare ?? '';
+    return name === 'UID' ? String(uid) : (environment[name] ?? '');
+  });
 }
 
 /** The place that the first configuration file names, else the usual one of root or of a user. */
-async function usualRoot(environment: NodeJS.ProcessEnv, isRoot: boolean): Promise<string> {
-  for (const path of configFiles(environment, isRoot)) {
+async function usualRoot(user: StorageUser): Promise<string> {
+  for (const { path, key } of configFiles(user)) {
     const file = await readConfigFile(path);
     if (file === undefined) continue;
     const storage = tomlTable(parseToml(file.bytes, path), 'storage');
-    const graphroot = storage === undefined ? undefined : tomlText(storage, 'graphroot');
-    if (graphroot !== undefined && graphroot.startsWith('/')) return graphroot;
+    const named = storage === undefined ? undefined : tomlText(storage, key);
+    const place = named === undefined ? '' : expanded(named, user);
+    if (place.startsWith('/')) return place;
     break;
   }
-  if (isRoot) return '/var/lib/containers/storage';
-  const data = environment['XDG_DATA_HOME'] || join(environment['HOME'] || homedir(), '.local', 'share');
+  if (user.uid === 0) return '/var/lib/containers/storage';
+  const data = user.environment['XDG_DATA_HOME'] || join(homeOf(user), '.local', 'share');
   return join(data, 'containers', 'storage');
 }
 
@@ -65,9 +101,10 @@ async function isThere(path: string): Promise<boolean> {
  */
 export async function findStorage(
   place: { readonly part?: string; readonly root?: string } = {},
-  environment: NodeJS.ProcessEnv = process.env,
+  user: Partial<StorageUser> = {},
 ): Promise<StorageRoot> {
-  const path = place.root ?? (await usualRoot(environment, process.getuid?.() === 0));
+  const { environment = process.env, uid = process.getuid?.() ?? 0, system = '/' } = user;
+  const path = place.root ?? (await usualRoot({ environment, uid, system }));
   if (place.part !== undefined && layerFolders[place.part] === undefined) {
     throw new ImgfsError('unsupported', `open containers-storage ${path}: the driver ${place.part}`, {
       hint: `its layers are no directories; ${Object.keys(layerFolders).join(', ')} can be read`,

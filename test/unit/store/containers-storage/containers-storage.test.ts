@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, readdir, readFile, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { digestOf } from '../../../../src/oci/digest.js';
@@ -10,6 +10,7 @@ import { openContainersStorage } from '../../../../src/store/containers-storage/
 import { findStorage } from '../../../../src/store/containers-storage/storage-root.js';
 import type { SnapshotStore } from '../../../../src/store/snapshot-store.js';
 import { collect, readBody, readRange, rejectsWith } from '../../../support/bodies.js';
+import { mustRun, skipWithout } from '../../../support/child.js';
 import { addStoredImage } from '../../../support/containers-storage.js';
 import { buildImage, sampleImage, type BuiltSingleImage } from '../../../support/image-builder.js';
 import { createPrng } from '../../../support/prng.js';
@@ -220,6 +221,53 @@ describe('containers-storage', limits, () => {
     await rejectsWith(manifestOf(store, 'localhost/gone', 'v1'), 'unavailable');
   });
 
+  it('finds the storage of a user: by his file, by the one of the system, where it usually is', async (t) => {
+    const system = await tempDir(t, 'rootless');
+    const home = join(system, 'home');
+    const write = async (path: string, text: string): Promise<void> => {
+      await mkdir(dirname(path), { recursive: true });
+      await writeFile(path, text);
+    };
+    const user = { environment: { HOME: home, USER: 'me' }, uid: 1234, system };
+    const place = async (path: string): Promise<void> => {
+      await mkdir(join(path, 'overlay-images'), { recursive: true });
+      assert.equal((await findStorage({}, user)).path, path);
+    };
+    await place(join(home, '.local/share/containers/storage'));
+    const shared = `[storage]\ngraphroot = "/of-root"\nrootless_storage_path = "${system}/$UID/\${USER}"\n`;
+    await write(join(system, 'etc/containers/storage.conf'), shared);
+    await place(join(system, '1234/me'));
+    await write(join(home, '.config/containers/storage.conf'), '[storage]\ngraphroot = "$HOME/mine"\n');
+    await place(join(home, 'mine'));
+    await assert.rejects(findStorage({}, { ...user, uid: 0 }), { code: 'not-found', message: /\/of-root/ });
+  });
+
+  it(
+    'gives a rootless layer as it was: owners and modes are kept beside the files',
+    { skip: skipWithout('setfattr') },
+    async (t) => {
+      const { root, image, ids, open } = await storage(t);
+      // What fuse-overlayfs and overlay with force_mask make of the files of a user.
+      for (const id of ids) {
+        const files = join(root, 'overlay', id, 'diff');
+        for (const entry of await readdir(files, { recursive: true, withFileTypes: true })) {
+          if (!entry.isFile()) continue;
+          const path = join(entry.parentPath, entry.name);
+          await chmod(path, 0o600);
+          await mustRun('setfattr', ['-n', 'user.containers.override_stat', '-v', '0:0:0100755', path]).catch(
+            () => undefined,
+          );
+        }
+      }
+      const store = await open();
+      for (const [at, layer] of (await manifestOf(store)).layers.entries())
+        assert.deepEqual(
+          await readBody(await store.fetch('', layer)),
+          Buffer.from(image.layers[at]?.tar ?? []),
+        );
+    },
+  );
+
   it('says what is wrong with a place', async (t) => {
     const { root } = await storage(t);
     await rejectsWith(openContainersStorage({ root: join(root, 'overlay') }), 'not-found');
@@ -230,6 +278,6 @@ describe('containers-storage', limits, () => {
     await rejectsWith(openContainersStorage({ root }), 'invalid-content');
     const conf = join(root, 'storage.conf');
     await writeFile(conf, `[storage]\ndriver = "overlay"\ngraphroot = ${JSON.stringify(root)}\n`);
-    assert.equal((await findStorage({}, { CONTAINERS_STORAGE_CONF: conf })).path, root);
+    assert.equal((await findStorage({}, { environment: { CONTAINERS_STORAGE_CONF: conf } })).path, root);
   });
 });
