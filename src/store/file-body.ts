@@ -18,6 +18,8 @@ export interface FileRegion {
   readonly offset: number;
   /** Length of the blob in bytes. */
   readonly size: number;
+  /** Called before bytes `[start, end)` of the file are read: they may have to be made first. */
+  prepare?(start: number, end: number, options: CallOptions): Promise<void>;
   /** Called once, when the body ends or is cancelled. */
   release(): Promise<void>;
 }
@@ -74,19 +76,22 @@ function readableFile({ handle, path, offset, size }: FileRegion): ReadableBytes
 }
 
 async function* readChunks(
-  { handle, path, offset, size }: FileRegion,
+  region: FileRegion,
   range: ByteRange,
   signal: AbortSignal | undefined,
   isCancelled: () => boolean,
   release: () => Promise<void>,
 ): AsyncGenerator<Uint8Array> {
+  const { handle, path, offset, size } = region;
   try {
     for (let at = range.start; at < range.end;) {
       if (isCancelled() || signal?.aborted === true) {
         throw new ImgfsError('interrupted', `read ${path}: given up at byte ${at}`, { path });
       }
       const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, range.end - at));
-      const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset + at);
+      const from = offset + at;
+      await region.prepare?.(from, from + buffer.length, signal === undefined ? {} : { signal });
+      const { bytesRead } = await handle.read(buffer, 0, buffer.length, from);
       if (bytesRead === 0) {
         throw new ImgfsError('stale', `read ${path}: it ends at byte ${at} of ${size}`, {
           path,

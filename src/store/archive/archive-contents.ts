@@ -53,7 +53,7 @@ export async function readMember(
 
 /** Digest of the stored bytes of a member: one pass over it. */
 export async function digestMember(
-  { file }: { readonly file: Pick<ArchiveFile, 'path' | 'handle'> },
+  { file }: { readonly file: Pick<ArchiveFile, 'path' | 'handle' | 'ensure'> },
   { offset, size }: Pick<TarMember, 'offset' | 'size'>,
   algorithm: DigestAlgorithm,
   { signal }: CallOptions,
@@ -71,11 +71,12 @@ export async function digestMember(
 
 /** Fill the first `length` bytes of the buffer. @throws ImgfsError `stale` when the file ends before. */
 export async function readExactly(
-  file: Pick<ArchiveFile, 'path' | 'handle'>,
+  file: Pick<ArchiveFile, 'path' | 'handle' | 'ensure'>,
   buffer: Buffer,
   position: number,
   length: number,
 ): Promise<void> {
+  await file.ensure?.(position, position + length);
   for (let filled = 0; filled < length;) {
     const { bytesRead } = await file.handle.read(buffer, filled, length - filled, position + filled);
     if (bytesRead === 0) throw new ImgfsError('stale', `read ${file.path}: it was cut while it was read`);

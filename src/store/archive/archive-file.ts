@@ -9,10 +9,22 @@ import { ImgfsError } from '../../errors/imgfs-error.js';
 import { fileError } from '../file-error.js';
 import { openRegularFile } from '../safe-open.js';
 import type { CallOptions } from '../store.js';
-import { canUnpackZstd, nodeZstd, unpackZstd } from './unpack-zstd.js';
+import { findArchiveIndex, saveArchiveIndex } from './archive-index.js';
+import { LazyArchive } from './lazy-archive.js';
+import type { TarMember } from './scan-tar.js';
+import {
+  canUnpackByAddon,
+  nodeZstd,
+  NotReadableTar,
+  unpackByAddon,
+  type UnpackedSpans,
+} from './unpack-native.js';
 
 export interface ArchiveFileOptions {
-  /** Where a compressed archive is unpacked to; default `TMPDIR`, else /var/tmp, which is meant for large files. */
+  /**
+   * Where a compressed archive is unpacked to, and where it is kept what was found in it; default `TMPDIR`, else /var/tmp,
+   * which is meant for large files, and nothing is kept.
+   */
   readonly spoolDirectory?: string;
   /** Largest archive after decompression, in bytes; default 64 GiB. */
   readonly maxSpoolBytes?: number;
@@ -27,6 +39,12 @@ export interface ArchiveFile {
   readonly handle: FileHandle;
   /** Changes when the file is replaced or rewritten. */
   readonly identity: string;
+  /** What an earlier process found in it. */
+  readonly members?: readonly TarMember[];
+  /** Bytes `[start, end)` are in `handle` now: only what is read is decompressed. @throws ImgfsError `stale`. */
+  ensure?(start: number, end: number, options?: CallOptions): Promise<void>;
+  /** Keep what was found, for the next process. */
+  remember?(members: readonly TarMember[]): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -56,13 +74,76 @@ export async function openArchiveFile(
   try {
     const compression = await sniff(opened.handle);
     if (compression === undefined) return { ...plain, close: () => opened.handle.close() };
-    const handle = await spool(opened.handle, path, compression, options);
+    const key = `archive ${path} ${identity}`;
+    const known = await openKnown(opened.handle, path, identity, key, options);
+    if (known !== undefined) return known;
+    const { handle, spans } = await spool(opened.handle, path, compression, options);
     await opened.handle.close();
-    return { path, identity, handle, size: (await handle.stat()).size, close: () => handle.close() };
+    const { size } = await handle.stat();
+    return {
+      path,
+      identity,
+      handle,
+      size,
+      close: () => handle.close(),
+      ...keeper(key, { handle, size, compression, spans }, options),
+    };
   } catch (error) {
     await opened.handle.close();
     throw fileError(error, operation, path);
   }
+}
+
+/** The archive by what an earlier process kept of it; undefined when nothing was kept, or it is of no use. */
+async function openKnown(
+  source: FileHandle,
+  path: string,
+  identity: string,
+  key: string,
+  options: ArchiveFileOptions,
+): Promise<ArchiveFile | undefined> {
+  const { spoolDirectory, maxSpoolBytes = defaultMaxSpoolBytes } = options;
+  const index = spoolDirectory === undefined ? undefined : await findArchiveIndex(spoolDirectory, key);
+  if (index === undefined) return undefined;
+  const handle = await namelessFile(options);
+  const lazy = index.size <= maxSpoolBytes ? await LazyArchive.open(source, handle, index) : undefined;
+  if (lazy === undefined) {
+    await handle.close();
+    await index.handle.close();
+    return undefined;
+  }
+  const { members, size } = index;
+  return {
+    path,
+    identity,
+    handle,
+    size,
+    members,
+    ensure: (start, end, call) => lazy.ensure(start, end, call),
+    close: async () => {
+      await handle.close();
+      await index.handle.close();
+      await source.close();
+    },
+  };
+}
+
+function keeper(
+  key: string,
+  {
+    handle,
+    size,
+    compression,
+    spans,
+  }: Spooled & { readonly size: number; readonly compression: Compression },
+  { spoolDirectory }: ArchiveFileOptions,
+): Pick<ArchiveFile, 'remember'> {
+  if (spoolDirectory === undefined || spans === undefined) return {};
+  if (compression !== 'gzip' && compression !== 'zstd') return {};
+  return {
+    remember: (members) =>
+      saveArchiveIndex(spoolDirectory, key, { ...spans, format: compression, size, members }, handle),
+  };
 }
 
 type Compression = 'gzip' | 'zstd' | 'xz' | 'bzip2';
@@ -86,13 +167,11 @@ const magics: readonly { readonly compression: Compression; readonly magic: read
   { compression: 'bzip2', magic: [0x42, 0x5a, 0x68] },
 ];
 
-/** Undefined: the addon does it. */
-function decompressor(path: string, compression: Compression): Transform | undefined {
+/** Node's own. @throws ImgfsError `unsupported`. */
+function decompressor(path: string, compression: Compression): Transform {
   if (compression === 'gzip') return createGunzip();
-  if (compression === 'zstd') {
-    const stream = nodeZstd();
-    if (stream !== undefined || canUnpackZstd()) return stream;
-  }
+  const stream = compression === 'zstd' ? nodeZstd() : undefined;
+  if (stream !== undefined) return stream;
   throw new ImgfsError('unsupported', `open archive ${path}: compressed with ${compression}`, {
     path,
     hint:
@@ -102,43 +181,66 @@ function decompressor(path: string, compression: Compression): Transform | undef
   });
 }
 
-/** Decompress to a file without a name: it goes away with the process, however that ends. */
+/** It goes away with the process, however that ends. */
+async function namelessFile({ spoolDirectory }: ArchiveFileOptions): Promise<FileHandle> {
+  const directory = spoolDirectory ?? process.env['TMPDIR'] ?? '/var/tmp';
+  const path = join(directory, `imgfs-archive-${randomUUID()}`);
+  await mkdir(directory, { recursive: true }).catch(() => undefined);
+  try {
+    const handle = await open(path, 'wx+', 0o600);
+    await unlink(path);
+    return handle;
+  } catch (error) {
+    throw fileError(error, 'unpack archive into', path);
+  }
+}
+
+interface Spooled {
+  readonly handle: FileHandle;
+  /** Undefined where the addon did not unpack it. */
+  readonly spans: UnpackedSpans | undefined;
+}
+
+/** Decompress to a file without a name. */
 async function spool(
   source: FileHandle,
   path: string,
   compression: Compression,
   options: ArchiveFileOptions & CallOptions,
-): Promise<FileHandle> {
-  const transform = decompressor(path, compression);
-  const directory = options.spoolDirectory ?? process.env['TMPDIR'] ?? '/var/tmp';
-  const spooled = join(directory, `imgfs-archive-${randomUUID()}`);
-  await mkdir(directory, { recursive: true }).catch(() => undefined);
-  const handle = await open(spooled, 'wx+', 0o600).catch((error: unknown) => {
-    throw fileError(error, 'unpack archive into', spooled);
-  });
+): Promise<Spooled> {
+  const limit = options.maxSpoolBytes ?? defaultMaxSpoolBytes;
+  const signal = options.signal === undefined ? {} : { signal: options.signal };
+  const isNative = (compression === 'gzip' || compression === 'zstd') && canUnpackByAddon(compression);
+  // Refused before anything is written.
+  if (!isNative) decompressor(path, compression).destroy();
+  const handle = await namelessFile(options);
   try {
-    await unlink(spooled);
-    const limit = options.maxSpoolBytes ?? defaultMaxSpoolBytes;
-    if (transform === undefined) {
-      const signal = options.signal === undefined ? {} : { signal: options.signal };
-      await unpackZstd(readAll(source), handle, { path, maxBytes: limit, ...signal });
-      return handle;
-    }
+    const spans = isNative
+      ? await unpackByAddon(compression, readAll(source), handle, { path, maxBytes: limit, ...signal }).catch(
+          orByNode(path, compression),
+        )
+      : undefined;
+    if (spans !== undefined) return { handle, spans };
+    await handle.truncate(0);
     const sink = (chunks: AsyncIterable<Buffer>): Promise<void> => writeAll(handle, chunks, path, limit);
-    await pipeline(
-      readAll(source),
-      transform,
-      sink,
-      options.signal === undefined ? {} : { signal: options.signal },
-    );
-    return handle;
+    await pipeline(readAll(source), decompressor(path, compression), sink, signal);
+    return { handle, spans };
   } catch (error) {
     await handle.close();
-    throw unpackError(error, path, spooled);
+    throw unpackError(error, path);
   }
 }
 
-function unpackError(error: unknown, path: string, spooled: string): ImgfsError {
+/** What is no tar for the addon is unpacked by Node, where that can: the scan says what is wrong with it. */
+function orByNode(path: string, compression: Compression) {
+  return (error: unknown): undefined => {
+    if (!(error instanceof NotReadableTar)) throw error;
+    if (compression === 'gzip' || nodeZstd() !== undefined) return undefined;
+    throw new ImgfsError('invalid-content', `unpack archive ${path}: no tar: ${error.message}`, { path });
+  };
+}
+
+function unpackError(error: unknown, path: string): ImgfsError {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   // zlib's own codes: Z_DATA_ERROR, Z_BUF_ERROR (cut short).
   if (typeof code === 'string' && /^(Z_|ZSTD_)/.test(code)) {
@@ -148,7 +250,7 @@ function unpackError(error: unknown, path: string, spooled: string): ImgfsError 
       hint: 'the archive is incomplete: copy or save it again',
     });
   }
-  return fileError(error, `unpack archive ${path} into`, spooled);
+  return fileError(error, 'unpack archive', path);
 }
 
 /** The file from its beginning, in pieces that cost little besides copying. */

@@ -1,6 +1,7 @@
 /**
  * Archives of images, read in place: members are found once by seeking over their headers, then served by offset.
- * Nothing is unpacked, except that a compressed archive is decompressed once, to a file without a name.
+ * Nothing is unpacked, except that a compressed archive is decompressed once, to a file without a name; what that has found
+ * is kept, and the next process decompresses what it reads.
  */
 import { stat } from 'node:fs/promises';
 import { resolve as resolvePath } from 'node:path';
@@ -104,9 +105,10 @@ async function scan(
   call: CallOptions,
 ): Promise<ScannedArchive & { readonly seen: SeenBytes }> {
   const { handle, path, size } = file;
+  const seen = new SeenBytes();
+  if (file.members !== undefined) return { file, members: new MemberTable(path, file.members), seen };
   const read = async (buffer: Buffer, position: number): Promise<number> =>
     (await handle.read(buffer, 0, buffer.length, position)).bytesRead;
-  const seen = new SeenBytes();
   const walk = headerWalker(handle.fd, size, path);
   const members = await scanTar(read, {
     path,
@@ -115,6 +117,7 @@ async function scan(
     ...(walk === undefined ? {} : { walk }),
     ...call,
   });
+  await file.remember?.(members);
   return { file, members: new MemberTable(path, members), seen };
 }
 
@@ -128,7 +131,14 @@ function makeSnapshot(file: ArchiveFile, contents: ArchiveContents): ArchiveSnap
       const blob = contents.blob(digest);
       if (blob === undefined || 'bytes' in blob) return blob;
       const { offset, size } = blob;
-      const region = { handle, path, offset, size, release: async () => undefined };
+      const region = {
+        handle,
+        path,
+        offset,
+        size,
+        release: async () => undefined,
+        ...(file.ensure === undefined ? {} : { prepare: file.ensure.bind(file) }),
+      };
       return { size, open: async (range, options) => fileBody(region, range, options) };
     },
   };

@@ -12,7 +12,7 @@ import { createDigester, digestOf, isDigest, type Digest } from '../../oci/diges
 import { mediaTypes } from '../../oci/media-type.js';
 import { hostPlatform, type Platform } from '../../oci/platform.js';
 import { archiveIdentity, sniffCompression } from '../archive/archive-file.js';
-import { nodeZstd } from '../archive/unpack-zstd.js';
+import { nodeZstd } from '../archive/unpack-native.js';
 import { fileBody } from '../file-body.js';
 import { fileError } from '../file-error.js';
 import { ImageTable } from '../layout/image-table.js';

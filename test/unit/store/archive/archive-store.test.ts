@@ -15,7 +15,8 @@ import {
   type ArchiveStoreOptions,
   type ArchiveTransport,
 } from '../../../../src/store/archive/archive-store.js';
-import { canUnpackZstd, nodeZstd } from '../../../../src/store/archive/unpack-zstd.js';
+import { openArchiveFile } from '../../../../src/store/archive/archive-file.js';
+import { canUnpackByAddon, canUnpackZstd, nodeZstd } from '../../../../src/store/archive/unpack-native.js';
 import { buildSaved, directoryEntries, savedEntries, writeArchive } from '../../../support/archive-writer.js';
 import { collect, readBody, readRange } from '../../../support/bodies.js';
 import { mustRun, skipWithout } from '../../../support/child.js';
@@ -311,6 +312,59 @@ describe('oci-archive', limits, () => {
       'interrupted',
     );
   });
+
+  for (const compression of ['gzip', 'zstd'] as const) {
+    const skip =
+      compression === 'zstd' ? skipWithout('zstd') || noZstd : !canUnpackByAddon('gzip') && 'no addon';
+    it(`opens a known ${compression} archive without decompressing all of it`, { skip }, async (t) => {
+      // Several runs: 9 MB that do not compress away.
+      const image = await sampleImage({ payloadBytes: 9_000_000 });
+      const saved = await buildSaved([{ image, tags: ['a:b'] }]);
+      const path = await write(t, await compressLayer(saved, compression));
+      const spoolDirectory = await tempDir(t, 'spool');
+      const first = await openArchiveStore('docker-archive', path, { spoolDirectory });
+      const wanted = await first.resolve({ repository: 'a', tag: 'b' });
+      await first.close();
+      const [name = ''] = await readdir(join(spoolDirectory, 'archives'));
+      const again = await openArchiveStore('docker-archive', path, { spoolDirectory });
+      t.after(() => again.close());
+      const file = await openArchiveFile(path, { spoolDirectory });
+      assert.equal(file.size, saved.length);
+      const manifest = file.members?.find(({ name }) => name === 'manifest.json');
+      assert.ok(manifest);
+      await file.ensure?.(manifest.offset, manifest.offset + manifest.size);
+      const text = Buffer.alloc(manifest.size);
+      await file.handle.read(text, 0, text.length, manifest.offset);
+      assert.match(text.toString(), /^\[\{"Config"/);
+      const decoded = (await file.handle.stat()).blocks * 512;
+      await file.close();
+      assert.ok(decoded > 0 && decoded < saved.length / 2, `${decoded} of ${saved.length} bytes`);
+      assert.deepEqual(await again.resolve({ repository: 'a', tag: 'b' }), wanted);
+      const [, ...layers] = await manifestOf(again, 'b', 'a');
+      const reads = layers.flatMap((layer, at) => {
+        const tar = Buffer.from(image.layers[at]?.tar ?? '');
+        return [0.9, 0.1, 0.5].map(async (part) => {
+          const start = Math.floor(tar.length * part);
+          const range = { start, end: Math.min(tar.length, start + 700_000) };
+          assert.deepEqual(
+            await readRange(await again.fetch('', layer, { range }), range),
+            tar.subarray(range.start, range.end),
+          );
+        });
+      });
+      await Promise.all(reads);
+      for (const [at, layer] of layers.entries())
+        assert.deepEqual(
+          await readBody(await again.fetch('', layer)),
+          Buffer.from(image.layers[at]?.tar ?? ''),
+        );
+      // An index that was cut, or that is of other bytes, is made anew.
+      await truncate(join(spoolDirectory, 'archives', name), 500);
+      const third = await openArchiveStore('docker-archive', path, { spoolDirectory });
+      assert.deepEqual(await third.resolve({ repository: 'a', tag: 'b' }), wanted);
+      await third.close();
+    });
+  }
 
   it('follows the file when it is replaced, while bodies of the old one go on', async (t) => {
     const store = await open(t, 'oci-archive', await buildTar(await layoutEntries(t, 'v1')));
