@@ -68,7 +68,7 @@ test(
     const payload = cosignPayload(digest, 'registry.test/app');
     const message = Buffer.from([0x90, 1, 2, 3]);
     const signature = signed(payload);
-  const put = () =>
+    const put = () =>
       repository.destination('latest').putSignatures([
         { format: 'simple-signing', message },
         { format: 'sigstore', payload, signature },
