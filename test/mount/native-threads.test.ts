@@ -42,7 +42,8 @@ describe('native driver: without JavaScript', { skip: skipWithoutMount('native')
     const expected = joinedContent();
     const file = await open(join(mounted.path, 'joined'), 'r');
     try {
-      const buffer = Buffer.alloc(2_900_000);
+      // The kernel reads ahead, but not to what only JavaScript has, at 3,000,512.
+      const buffer = Buffer.alloc(500_000);
       assert.equal((await file.read(buffer, 0, buffer.length, 0)).bytesRead, buffer.length);
       assert.ok(buffer.equals(expected.subarray(0, buffer.length)));
       const { fills, calls } = await mounted.counts();
