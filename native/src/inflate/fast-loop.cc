@@ -30,6 +30,17 @@ inline void copyBlock(uint8_t* to, const uint8_t* from) {
   memcpy(to, block, length);
 }
 
+// Copy `length` bytes from elsewhere; reads and writes up to 31 bytes more.
+inline __attribute__((always_inline)) void copyApart(uint8_t* to, const uint8_t* from, size_t length) {
+  uint8_t* const end = to + length;
+  do {
+    copyBlock<16>(to, from);
+    copyBlock<16>(to + 16, from + 16);
+    to += 32;
+    from += 32;
+  } while (to < end);
+}
+
 // Copy `length` bytes from `distance` before `to`, overlapping as deflate means it; writes up to 63 bytes more.
 inline __attribute__((always_inline)) void copyMatch(uint8_t* to, size_t distance, size_t length) {
   const uint8_t* from = to - distance;
@@ -156,7 +167,16 @@ inline __attribute__((always_inline)) const char* Inflater::fastLoop(Input& inpu
     drop(entry);
     const size_t distance =
         valueOf(entry) + ((atDistance & ((uint64_t{1} << consumedBits(entry)) - 1)) >> codeBits(entry));
-    if (__builtin_expect(distance > static_cast<size_t>(out - output.begin), 0)) {
+    const auto here = static_cast<size_t>(out - output.begin);
+    if (__builtin_expect(distance > here, 0)) {
+      // Of memory that is gone: often, in the first 32 KiB of a piece.
+      const size_t back = distance - here;
+      if (length <= back && back <= kept_.size()) {
+        if (isWatched) references_.mark(out, distance, length);
+        copyApart(out, kept_.before(back), length);
+        out += length;
+        continue;
+      }
       output.at = out;
       if (!canReach(output, distance)) {
         damage = "invalid distance too far back";

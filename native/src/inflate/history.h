@@ -58,25 +58,32 @@ class References {
   bool any_ = false;
 };
 
-// The end of what was written to memory that is gone.
+// The end of what was written to memory that is gone. Copies may read up to `kSlack` bytes beyond it.
 class Kept {
  public:
-  void clear() { bytes_.clear(); }
+  static constexpr size_t kSlack = 64;
+
+  void clear() { size_ = 0; }
   void append(const uint8_t* data, size_t length) {
+    if (length == 0) return;
+    bytes_.resize(2 * kReach + kSlack);
     const size_t take = std::min(length, kReach);
     // Twice as much is let grow, so that many short pieces do not each move all of it.
-    if (bytes_.size() + take > 2 * kReach) {
-      bytes_.erase(bytes_.begin(), bytes_.end() - static_cast<ptrdiff_t>(std::min(bytes_.size(), kReach)));
-      if (take == kReach) bytes_.clear();
+    if (size_ + take > 2 * kReach) {
+      const size_t stay = take == kReach ? 0 : std::min(size_, kReach);
+      memmove(bytes_.data(), bytes_.data() + (size_ - stay), stay);
+      size_ = stay;
     }
-    bytes_.insert(bytes_.end(), data + (length - take), data + length);
+    memcpy(bytes_.data() + size_, data + (length - take), take);
+    size_ += take;
   }
-  size_t size() const { return bytes_.size(); }
+  size_t size() const { return size_; }
   // The byte `back` bytes before the end, and those behind it.
-  const uint8_t* before(size_t back) const { return bytes_.data() + (bytes_.size() - back); }
+  const uint8_t* before(size_t back) const { return bytes_.data() + (size_ - back); }
 
  private:
   std::vector<uint8_t> bytes_;
+  size_t size_ = 0;
 };
 
 }  // namespace imgfs::inflating

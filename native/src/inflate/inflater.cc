@@ -296,7 +296,16 @@ void Inflater::copyExactly(Output& out, size_t distance, size_t length) {
     out.at += before;
     length -= before;
   }
-  for (; length > 0; --length, ++out.at) *out.at = *(out.at - distance);
+  if (length == 0) return;
+  // The last bytes of a piece of input may stand for 30 KB of zeros.
+  if (distance == 1) {
+    memset(out.at, out.at[-1], length);
+  } else if (distance >= length) {
+    memcpy(out.at, out.at - distance, length);
+  } else {
+    for (size_t at = 0; at < length; ++at) out.at[at] = *(out.at + at - distance);
+  }
+  out.at += length;
 }
 
 Inflater::Turn Inflater::match(Output& out) {
