@@ -190,6 +190,20 @@ for (const driver of ['native', 'fuse-native'] satisfies DriverName[]) {
         join(host, 'mounted'),
       );
       assert.match(how, /mounted/);
+      // One request, and none that brings bytes.
+      const requests = [
+        ...docker.log().matchAll(/"(\S+) \/v2\/mounted\/blobs\/uploads\/(\S*) HTTP\/1\.1" (\d+)/g),
+      ];
+      assert.deepEqual(
+        requests.map(([, ...request]) => request),
+        [
+          [
+            'POST',
+            `?mount=${encodeURIComponent(layer.digest)}&from=${encodeURIComponent('group/app')}`,
+            '201',
+          ],
+        ],
+      );
     });
 
     test('mkdir and cp, ln -s, mv and rmdir make, move and delete tags', async () => {
