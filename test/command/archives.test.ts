@@ -1,6 +1,6 @@
 /** Archives that `imgfs cp` writes: whole images, several of them, and what other tools say about them. */
 import assert from 'node:assert/strict';
-import { copyFile, mkdir, readFile, readdir, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, readdir, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { mustRun, skipWithout } from '../support/child.js';
@@ -54,10 +54,18 @@ describe('cp into archives', { timeout: 300_000 }, () => {
   const archive = (name: string): string => join(directory, `${name}.tar`);
   const skopeo = (...words: string[]): Promise<{ stdout: string }> =>
     mustRun('skopeo', ['--insecure-policy', ...words]);
+  /** As an ordinary user, who may give no file away. */
+  const asNobody = async (command: string, ...words: string[]): Promise<void> => {
+    const isRoot = process.getuid?.() === 0;
+    if (isRoot) await chmod(directory, 0o755);
+    const user = isRoot ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : [];
+    const [first = command, ...rest] = [...user, command, ...words];
+    await mustRun(first, rest);
+  };
 
   test(
     'an OCI archive: digests stay, for us, skopeo, tar and umoci',
-    { skip: skipWithout('skopeo', 'umoci', 'tar') },
+    { skip: skipWithout('skopeo', 'umoci', 'tar', 'setpriv') },
     async () => {
       const path = archive('oci');
       assert.equal(await ok('cp', layout('v1'), `oci-archive:${path}:v1`), image.descriptor.digest);
@@ -67,6 +75,7 @@ describe('cp into archives', { timeout: 300_000 }, () => {
       const { stdout } = await skopeo('inspect', '--raw', `oci-archive:${path}:v1`);
       assert.deepEqual(Buffer.from(stdout), Buffer.from(image.manifests[0]?.bytes ?? []));
       await skopeo('copy', '--all', '-q', `oci-archive:${path}:multi`, `dir:${join(directory, 'dir')}`);
+      await asNobody('skopeo', 'inspect', '--raw', `oci-archive:${path}:v1`);
       const unpacked = join(directory, 'unpacked');
       await mkdir(unpacked);
       assert.equal((await mustRun('tar', ['-C', unpacked, '-xf', path])).stderr, '');

@@ -4,6 +4,7 @@ import { pack } from 'tar-stream';
 import { ImgfsError } from '../../../errors/imgfs-error.js';
 
 export interface MemberFacts {
+  /** A directory's ends with a slash. */
   readonly name: string;
   /** Content in bytes. */
   readonly size: number;
@@ -13,14 +14,17 @@ export interface MemberFacts {
 const maxTurns = 100;
 
 /**
- * The header of a regular file, extension records included; a multiple of 512 bytes. Always the same for the same
- * facts: read-only, owned by root, from 1970, as containers/image writes archives.
+ * The header of a regular file or a directory, extension records included; a multiple of 512 bytes. Always the same for
+ * the same facts: files read-only, owned by root, from 1970, as containers/image writes archives.
  */
 export async function memberHeader({ name, size }: MemberFacts): Promise<Buffer> {
   const stream = pack();
+  const kind = name.endsWith('/')
+    ? ({ type: 'directory', mode: 0o755 } as const)
+    : ({ type: 'file', mode: 0o444 } as const);
   try {
     // The entry is never ended: what follows the header is read from where it lies.
-    stream.entry({ name, size, type: 'file', mode: 0o444, mtime: new Date(0) }, () => undefined);
+    stream.entry({ name, size, ...kind, mtime: new Date(0) }, () => undefined);
     for (let turn = 0; turn < maxTurns; turn += 1) {
       await nextTurn();
       const parts: Uint8Array[] = [];

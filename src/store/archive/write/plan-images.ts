@@ -49,7 +49,17 @@ export async function planImages(
   for (const blob of images.flatMap((image) => image.blobs)) {
     if (!blobs.has(blob.digest)) blobs.set(blob.digest, { name: blobName(blob.digest), content: blob });
   }
-  return planTar([...metadata, ...blobs.values()]);
+  return planTar([...metadata, ...directoriesOf([...blobs.keys()]), ...blobs.values()]);
+}
+
+/**
+ * The directories of blobs, as `skopeo copy` and `docker save` write them. Without, containers/image makes them and gives
+ * them to root, which nobody else may: to an ordinary user the archive would be unreadable.
+ */
+function directoriesOf(digests: readonly Digest[]): readonly PlannedMember[] {
+  const algorithms = [...new Set(digests.map(digestAlgorithm))];
+  const names = algorithms.length === 0 ? [] : ['blobs/', ...algorithms.map((name) => `blobs/${name}/`)];
+  return names.map((name) => ({ name, content: new Uint8Array(0) }));
 }
 
 function blobName(digest: Digest): string {
