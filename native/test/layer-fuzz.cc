@@ -2,11 +2,13 @@
 //
 // The first byte says what the rest is. Whatever it is, nothing may be read or written out of bounds, and
 //   - an archive in pieces, or with the parser saved and restored in the middle, is the same archive;
-//   - every span that a pass closed decodes again to the bytes that the pass saw.
+//   - every span that a pass closed decodes again to the bytes that the pass saw;
+//   - a walk over headers says the same whole and in steps, and nothing that is not in the archive.
 // A failure of these ends the process, as a memory error does.
 #include <cstdlib>
 
 #include "pass-run.h"
+#include "walk-check.h"
 
 using namespace imgfs;
 
@@ -52,6 +54,7 @@ std::string withChecksums(std::string archive) {
 
 void fuzzArchive(const std::string& input, size_t pieceBytes) {
   const std::string archive = withChecksums(input);
+  if (const char* wrong = wrongWalks(archive)) require(false, wrong);
   const Parsed whole = parse(archive, std::max<size_t>(archive.size(), 1));
   const Parsed pieces = parse(archive, pieceBytes);
   require(whole.ok == pieces.ok && whole.error == pieces.error && whole.entries == pieces.entries,

@@ -1,0 +1,43 @@
+// Walking over the headers of an archive, without Node.
+#include "check.h"
+#include "sample-archive.h"
+#include "walk-check.h"
+
+using namespace imgfs;
+
+namespace {
+
+std::string archiveOf(const std::vector<std::pair<std::string, size_t>>& members) {
+  std::string archive;
+  for (const auto& [name, bytes] : members) archive += tarEntry(name, std::string(bytes, 'x'));
+  return archive + std::string(1024, '\0');
+}
+
+}  // namespace
+
+TEST(walkFindsAll, "a walk finds small and large members, whole and in steps") {
+  const std::string archive = archiveOf({{"a", 10}, {"big", 300'000}, {"b", 0}, {"c", 40'000}, {"d", 513}});
+  CHECK(wrongWalks(archive) == nullptr);
+  const MemoryFile file(archive);
+  const HeaderWalk walk = walkHeaders(file.fd(), 0, archive.size(), 1'000'000);
+  CHECK_EQUAL(walk.headers.size(), 5);
+  CHECK(walk.names == std::string("a\0\0big\0\0b\0\0c\0\0d\0\0", 17));
+}
+
+TEST(walkCut, "an archive that is cut anywhere is walked to where it is cut") {
+  const std::string archive = archiveOf({{"a", 10}, {"b", 2000}, {"c", 600}});
+  for (size_t length = 0; length < archive.size(); length += 101) {
+    CHECK(wrongWalks(archive.substr(0, length)) == nullptr);
+  }
+}
+
+TEST(walkDamaged, "a header with any byte changed ends a walk or is another header") {
+  const std::string archive = archiveOf({{"a", 10}, {"b", 2000}});
+  for (size_t at = 0; at < 512; ++at) {
+    for (const char byte : {'\0', '7', '\x80', '\xff'}) {
+      std::string damaged = archive;
+      damaged[1024 + at] = byte;
+      CHECK(wrongWalks(damaged) == nullptr);
+    }
+  }
+}
