@@ -7,6 +7,7 @@ import { isRepositoryName, isTag } from '../../oci/reference.js';
 import { createLogger } from '../../observe/log.js';
 import type { ListOptions } from '../store.js';
 import type { Call, RegistryClient, Reply } from './client.js';
+import { readBuffers } from './http/read-buffers.js';
 import { NameStream } from './name-stream.js';
 import { fetchNextPage, nextPage } from './next-page.js';
 import { caps } from './options.js';
@@ -15,6 +16,8 @@ const log = createLogger('store');
 
 /** ECR refuses more; fewer only cost round trips. */
 const defaultPageSize = 1000;
+/** Of a page taken in at once: 1,000 to 3,000 names. */
+const batchBytes = 32 * 1024;
 /** Pages without a single name that are borne: a filter on the server may leave some empty. */
 const maxEmptyPages = 50;
 
@@ -47,7 +50,9 @@ async function* pageNames(reply: Reply, key: string): AsyncGenerator<string[]> {
       bytes += chunk.length;
       if (bytes > caps.pageBytes)
         throw broken(reply.context, `a page is longer than ${caps.pageBytes} bytes`);
-      yield stream.push(chunk);
+      for (let at = 0; at < chunk.length; at += batchBytes)
+        yield stream.push(chunk.subarray(at, at + batchBytes));
+      readBuffers.release(chunk);
     }
   } catch (error) {
     if (error instanceof SyntaxError)

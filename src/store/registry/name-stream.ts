@@ -43,7 +43,7 @@ export class NameStream {
   }
 
   /**
-   * Take in bytes, give out the names that are complete with them.
+   * Take in bytes, give out the names that are complete with them. Nothing of the chunk is kept.
    * @throws SyntaxError for what is no JSON object, is nested too deeply, or holds a string that is too long.
    */
   push(chunk: Uint8Array): string[] {
@@ -75,7 +75,9 @@ export class NameStream {
       }
     }
     const parts = this.#string as Uint8Array[];
-    parts.push(chunk.subarray(start, end));
+    const part = chunk.subarray(start, end);
+    // What is kept for the next chunk is a copy: the chunk may be given back.
+    parts.push(end === chunk.length ? Uint8Array.from(part) : part);
     this.#stringBytes += end - start;
     if (this.#stringBytes > maxStringBytes) throw new SyntaxError('a string is too long');
     if (end === chunk.length) return end;
