@@ -101,6 +101,17 @@ function parents(body) {
 }
 
 const all = exportsOf(join(source, 'index.d.ts'));
+
+/** The docstring of a member where an interface above declares it, the nearest first; undefined when none has one. */
+function inheritedDoc(body, name) {
+  for (const parent of parents(body).flatMap((parentName) => all.get(parentName) ?? [])) {
+    const own = membersOf(parent).find((member) => member.name === name)?.doc;
+    const doc = own ?? inheritedDoc(parent.body, name);
+    if (doc !== undefined) return doc;
+  }
+  return undefined;
+}
+
 const documented = {};
 const missing = [];
 for (const one of all.values()) {
@@ -108,10 +119,7 @@ for (const one of all.values()) {
   if (one.doc === undefined) missing.push(`${one.file}: ${one.kind} ${one.name}`);
   for (const member of membersOf(one)) {
     // Docstrings come down from an interface, as in every documentation tool.
-    const inherited = parents(one.body)
-      .flatMap((name) => (all.has(name) ? membersOf(all.get(name)) : []))
-      .find((other) => other.name === member.name)?.doc;
-    const doc = member.doc ?? inherited;
+    const doc = member.doc ?? inheritedDoc(one.body, member.name);
     documented[`${one.name}.${member.name}`] = doc ?? '';
     member.doc = doc;
     if (doc === undefined && member.callable && !member.name.startsWith('['))
