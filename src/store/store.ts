@@ -155,7 +155,8 @@ export interface BlobUpload {
   write(chunk: Uint8Array, options?: CallOptions): Promise<void>;
   /**
    * Bytes behind those that the store has, up to `end` of the blob, read when they are sent, and again when they must
-   * be sent again: `source` must answer the same until `finish` has. Resolves when all but the last chunk are stored.
+   * be sent again: `source` must answer the same until `finish` has. Resolves when all but the last chunk are stored; a
+   * `write`, be it of nothing, sends that, too.
    * @throws as `write`.
    */
   writeFrom?(source: ReadableBytes, end: number, options?: CallOptions): Promise<void>;

@@ -8,7 +8,7 @@
  * `IMGFS_TEST_TMP=/dev/shm` nothing waits for a disk.
  */
 import assert from 'node:assert/strict';
-import { cp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, cp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { after, test } from 'node:test';
 import { openContentCache } from '../../src/content/disk.js';
@@ -185,6 +185,8 @@ async function damage(path: string, prng: Prng): Promise<void> {
     const at = prng.integer(bytes.length);
     bytes[at] = (bytes[at] ?? 0) ^ (1 << prng.integer(8));
   }
+  // Whole blobs are read-only, which stops everybody but root.
+  await chmod(path, 0o600);
   await writeFile(path, prng.integer(10) === 0 ? bytes.subarray(0, prng.integer(bytes.length)) : bytes);
 }
 

@@ -4,7 +4,12 @@ import { copyImage, type CopyEvent } from '../../../src/image/copy/copy-image.js
 import { deleteTag } from '../../../src/image/delete-tag.js';
 import { pushManifest } from '../../../src/image/push-manifest.js';
 import { openLayoutStore } from '../../../src/store/layout/open-layout.js';
-import { startFaultRegistry, type FaultRegistryOptions } from '../../support/fault-registry/index.js';
+import {
+  startFaultRegistry,
+  type Fault,
+  type FaultMatch,
+  type FaultRegistryOptions,
+} from '../../support/fault-registry/index.js';
 import { buildArtifact, buildIndex, sampleImage } from '../../support/image-builder.js';
 import { hastyOptions, openTestStore } from '../../support/registry-client.js';
 import { tempDir } from '../../support/temp.js';
@@ -120,6 +125,63 @@ test('a source that gives wrong bytes is found out, and no tag is made', { timeo
   );
   assert.equal(other.content.repositories.get('b')?.tags.size ?? 0, 0);
 });
+
+test('a long blob between registries is sent while it arrives, whatever breaks', { timeout }, async (t) => {
+  const image = await sampleImage({ payloadBytes: 6 << 20 });
+  const layer = image.blobs.at(-1)?.descriptor;
+  assert.ok(layer);
+  const blob = { method: 'GET', path: /\/blobs\// } as const;
+  const cases: readonly (readonly [string, 'source' | 'target', Fault, FaultMatch, number])[] = [
+    ['nothing', 'target', { kind: 'delay', ms: 0 }, {}, 0],
+    ['an answer is lost', 'target', { kind: 'reset', when: 'handled' }, { method: 'PATCH', nth: 2 }, 1],
+    ['a chunk is refused', 'target', { kind: 'status', status: 503 }, { method: 'PATCH', nth: 3 }, 1],
+    ['the source breaks off', 'source', { kind: 'cut', atFraction: 0.4 }, blob, 1],
+  ];
+  for (const [what, where, fault, match, rereads] of cases) {
+    const options = { ...hastyOptions, chunkBytes: 1 << 20 };
+    const source = await registryAndStore(t);
+    const { registry: other } = await registryAndStore(t);
+    const target = openTestStore(other, { options });
+    t.after(() => target.close());
+    source.registry.addImage('a', image, 'v1');
+    (where === 'source' ? source.registry : other).fault({ match: { ...match, times: 1 }, fault });
+    await copyImage(
+      { store: source.store, repository: 'a', descriptor: image.descriptor },
+      { store: target, repository: 'b' },
+      { tags: ['v'] },
+    );
+    const there = other.content.repositories.get('b');
+    assert.equal(there?.tags.get('v'), image.descriptor.digest, what);
+    assert.ok(there.blobs.has(layer.digest), what);
+    const reads = source.registry.requestsTo({ method: 'GET', path: new RegExp(layer.digest) });
+    assert.ok(reads.length <= 1 + rereads, `${what}: ${reads.length} requests for the layer`);
+  }
+});
+
+for (const [what, fault] of Object.entries<Fault>({
+  'a bit flipped': { kind: 'flip', atFraction: 0.5 },
+  'its last bit flipped': { kind: 'flip', atFraction: 0.9999 },
+})) {
+  test(`a long blob with ${what} on its way is never committed`, { timeout }, async (t) => {
+    const { registry, store } = await registryAndStore(t);
+    const { registry: other, store: target } = await registryAndStore(t);
+    const image = await sampleImage({ payloadBytes: 6 << 20 });
+    registry.addImage('a', image, 'v1');
+    const digest = image.blobs.at(-1)?.descriptor.digest;
+    assert.ok(digest);
+    registry.fault({ match: { path: new RegExp(`/blobs/${digest}`) }, fault });
+    await assert.rejects(
+      copyImage(
+        { store, repository: 'a', descriptor: image.descriptor },
+        { store: target, repository: 'b' },
+        { tags: ['v'] },
+      ),
+      { code: 'integrity' },
+    );
+    assert.equal(other.content.repositories.get('b')?.blobs.has(digest), false);
+    assert.equal(other.requestsTo({ method: 'PUT', path: /\/blobs\// }).length <= 1, true);
+  });
+}
 
 test(
   'a destination that dies at each request: the copy ends well, or with no tag, and the next one finishes',
