@@ -20,6 +20,8 @@ export interface NodeStat {
   /** Permission bits, 0o7777 at most. */
   readonly mode: number;
   readonly mtimeNs: bigint;
+  /** Default: `mtimeNs`. */
+  readonly ctimeNs?: bigint;
   /** Default 1: for directories that means "unknown", so that `find` counts no subdirectories by it. */
   readonly nlink?: number;
   /** Default: who mounted. */

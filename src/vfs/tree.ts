@@ -289,7 +289,7 @@ export class Tree implements FileSystem {
   }
 
   #toAttributes(inode: Inode, node: VfsNode, stat: NodeStat): Attributes {
-    const { size, mode, mtimeNs, nlink, owner, rdev } = stat;
+    const { size, mode, mtimeNs, ctimeNs, nlink, owner, rdev } = stat;
     return {
       inode,
       type: node.type,
@@ -300,7 +300,7 @@ export class Tree implements FileSystem {
       size,
       blocks: Math.ceil(size / 512),
       mtimeNs,
-      ctimeNs: mtimeNs,
+      ctimeNs: ctimeNs ?? mtimeNs,
       atimeNs: mtimeNs,
       rdev: rdev ?? 0,
     };

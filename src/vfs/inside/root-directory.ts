@@ -7,10 +7,7 @@ import { EntryDirectory } from './entry-nodes.js';
 import type { TreeView } from './tree-view.js';
 import { lookupUnsettled } from './upper-nodes.js';
 
-/**
- * How long attributes hold that are not yet those of the image, in milliseconds. Not at all: opening the directory
- * makes its own known, and tar calls a directory changed whose time is another after it was read.
- */
+/** How long attributes hold that are not yet those of the image, in milliseconds: opening the directory makes them known. */
 const placeholderMs = 0;
 
 /** The number of the root in every merged tree. */
@@ -29,9 +26,15 @@ export class TreeRootDirectory extends EntryDirectory {
     return this.view.peek() === undefined ? placeholderMs : this.view.immutableMs;
   }
 
-  /** `ls -l` of an image directory must not fetch its layers. */
+  /**
+   * `ls -l` of an image directory must not fetch its layers. The time of change stays what it was at first: tar calls a
+   * directory changed when it is another after the directory was read.
+   */
   override stat(options: CallOptions): MaybePromise<NodeStat> {
-    return this.view.peek() === undefined ? directoryStat(this.#mtimeNs) : super.stat(options);
+    if (this.view.peek() === undefined) return directoryStat(this.#mtimeNs);
+    const own = (stat: NodeStat): NodeStat => ({ ...stat, ctimeNs: this.#mtimeNs });
+    const stat = super.stat(options);
+    return stat instanceof Promise ? stat.then(own) : own(stat);
   }
 
   /** What upper layers settle does not wait for lower ones. */

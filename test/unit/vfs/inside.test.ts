@@ -122,9 +122,14 @@ test('R4 listing an image directory and layers/ with attributes fetches no layer
   const { entries, stat, store } = await fixture();
   await entries(at(''), true);
   await entries(at('layers'), true);
-  assert.equal((await stat(at('rootfs'))).type, 'directory');
+  const before = await stat(at('rootfs'));
+  assert.equal(before.type, 'directory');
   await stat(at('layers/0'));
   assert.deepEqual(store.taken().filter(isLayerFetch), []);
+  await entries(at('rootfs'), true);
+  const after = await stat(at('rootfs'));
+  assert.notEqual(after.mtimeNs, before.mtimeNs);
+  assert.equal(after.ctimeNs, before.ctimeNs, 'tar must not take it for changed');
 });
 
 test('R5 entries have mode, owner, time and device numbers of the layer', async () => {
