@@ -24,7 +24,10 @@ export interface BlobContext {
   freeDisk(error: unknown): Promise<number>;
   /** A complete blob was used. */
   touch(digest: Digest): void;
+  /** A complete blob is about to get its name; `blobAdded` or `blobGone` follows. */
+  blobNamed(digest: Digest, bytes: number): void;
   blobAdded(digest: Digest, bytes: number): void;
+  blobGone(digest: Digest): void;
   /** The blob is dead; `sourceAtFault`: the bytes came wrong from the store. */
   blobFailed(blob: LazyBlob, error: ImgfsError, sourceAtFault: boolean): void;
 }

@@ -70,7 +70,7 @@ export class BlobFile {
   }
 
   async #open(): Promise<void> {
-    const { paths, partials } = this.#context;
+    const { paths } = this.#context;
     const complete = await openComplete(paths.blob(this.#key.digest), this.#key);
     if (complete !== undefined) {
       this.#fd = complete.fd;
@@ -86,7 +86,7 @@ export class BlobFile {
         this.#fd = this.#partial.readFd;
         for (const { start, end } of this.#partial.initial.ranges()) this.initial.add(start, end);
         this.#keptBytes = this.initial.bytes;
-        partials.set(this.#partial.name, onDisk(this.#keptBytes) + partialOverheadBytes);
+        this.#countPartial();
       } finally {
         room.release();
       }
@@ -144,8 +144,7 @@ export class BlobFile {
           if (this.#partial === undefined) return false;
           await this.#partial.write(start, buffers, end - start);
           this.#keptBytes += end - start;
-          // All of it, not what it grew by: a listing may have seen these bytes already.
-          this.#context.partials.set(this.#partial.name, onDisk(this.#keptBytes) + partialOverheadBytes);
+          this.#countPartial();
           return true;
         } catch (error) {
           if (!isDiskTrouble(error)) throw error;
@@ -208,17 +207,18 @@ export class BlobFile {
           if (this.#fd !== undefined) await stamp(digest, this.#fd);
           return;
         }
-        // Its bytes count once, under the name; the emptied folder is there for a moment longer. Also before it has the
-        // name: a listing that finds it there must not add it to what is counted here. And after: one may have missed it.
-        const countUnderName = (): void => {
-          this.#context.partials.set(partial.name, partialOverheadBytes);
-          this.#context.blobAdded(digest, size);
-        };
-        await partial.finalize(this.#context.paths.blob(digest), countUnderName);
+        // Its bytes count once, under the name, from right before it has that: no listing finds them in both places, or
+        // in none. The emptied folder is there for a moment longer.
+        await partial.finalize(this.#context.paths.blob(digest), () => {
+          this.#keptBytes = 0;
+          this.#countPartial();
+          this.#context.blobNamed(digest, size);
+        });
         this.#named = true;
-        countUnderName();
+        this.#context.blobAdded(digest, size);
       } catch (error) {
         log.warn('blob could not be kept', { digest, error: String(error) });
+        if (!this.#named) this.#context.blobGone(digest);
       }
       await this.#endPartial(true);
     });
@@ -245,10 +245,19 @@ export class BlobFile {
     await this.#endPartial(true);
   }
 
+  #partialBytes(): number {
+    return onDisk(this.#keptBytes) + partialOverheadBytes;
+  }
+
+  #countPartial(): void {
+    if (this.#partial !== undefined) this.#context.partials.own(this.#partial.name, this.#partialBytes());
+  }
+
   async #endPartial(remove: boolean): Promise<void> {
     if (this.#partial === undefined) return;
     await this.#partial.end({ remove, keepReadFd: true });
     if (remove) this.#context.partials.delete(this.#partial.name);
+    else this.#context.partials.set(this.#partial.name, this.#partialBytes());
   }
 
   /** Let go. `useless`: nothing in a partial file is worth keeping. */

@@ -128,6 +128,8 @@ export class DiskCache implements ContentCache {
       noteTrouble: (error) => this.#health.note(error),
       freeDisk: (error) => this.#health.free(error, (bytes) => this.#ledger.free(bytes)),
       touch: (digest) => this.#touch(digest),
+      blobNamed: (digest, bytes) => this.#blobLedger(digest).own(digestHex(digest), onDisk(bytes)),
+      blobGone: (digest) => this.#blobLedger(digest).delete(digestHex(digest)),
       blobAdded: (digest, bytes) => this.#blobLedger(digest).set(digestHex(digest), onDisk(bytes)),
       blobFailed: (blob, error, sourceAtFault) => {
         this.#table.failed(blob, error, sourceAtFault);

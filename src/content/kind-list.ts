@@ -25,6 +25,8 @@ interface Entry {
   usedMs: number;
   /** Number of the last comparison with the disk that saw it. */
   seen: number;
+  /** This process is writing it: what a listing saw of it was true a moment ago at best. */
+  readonly owned?: boolean;
 }
 
 export interface KindUsage {
@@ -36,6 +38,11 @@ export interface KindUsage {
 export interface KindLedger {
   /** The entry is on disk with so many bytes, and used now. */
   set(key: string, bytes: number): void;
+  /**
+   * As `set`, for what this process is writing: until the next `set` or `delete` no listing changes it. A listing may
+   * have looked before the bytes were there, or before they moved on; and on some file systems a folder has no blocks.
+   */
+  own(key: string, bytes: number): void;
   /** The entry grew by so many bytes. */
   grow(key: string, bytes: number): void;
   /** The entry was used. */
@@ -69,9 +76,17 @@ export class KindList implements KindLedger {
   }
 
   set(key: string, bytes: number): void {
+    this.#set(key, bytes, false);
+  }
+
+  own(key: string, bytes: number): void {
+    this.#set(key, bytes, true);
+  }
+
+  #set(key: string, bytes: number, owned: boolean): void {
     const before = this.entries.peek(key)?.bytes ?? 0;
     this.bytes += bytes - before;
-    this.entries.set(key, { bytes, usedMs: Date.now(), seen: this.#round });
+    this.entries.set(key, { bytes, usedMs: Date.now(), seen: this.#round, owned });
     if (bytes > before) this.#onGrow();
   }
 
@@ -127,7 +142,7 @@ export class KindList implements KindLedger {
           }
           entry.seen = round;
           // Used since the listing began: what we know is newer.
-          if (entry.usedMs >= startedMs) continue;
+          if (entry.owned === true || entry.usedMs >= startedMs) continue;
           this.bytes += bytes - entry.bytes;
           entry.bytes = bytes;
         }
@@ -147,7 +162,8 @@ export class KindList implements KindLedger {
     let looked = 0;
     for (const key of this.entries.keys()) {
       const entry = this.entries.peek(key);
-      if (entry !== undefined && entry.seen !== round && entry.usedMs < startedMs) gone.push(key);
+      const kept = entry === undefined || entry.owned === true || entry.usedMs >= startedMs;
+      if (!kept && entry.seen !== round) gone.push(key);
       if ((looked += 1) % sliceKeys === 0) await nextTurn();
     }
     for (const key of gone) this.delete(key);
