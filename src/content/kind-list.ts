@@ -41,6 +41,7 @@ export interface KindLedger {
   /**
    * As `set`, for what this process is writing: until the next `set` or `delete` no listing changes it. A listing may
    * have looked before the bytes were there, or before they moved on; and on some file systems a folder has no blocks.
+   * Room for it was reserved: nothing is evicted on account of it.
    */
   own(key: string, bytes: number): void;
   /** The entry grew by so many bytes. */
@@ -76,7 +77,9 @@ export class KindList implements KindLedger {
   }
 
   set(key: string, bytes: number): void {
+    const before = this.bytes;
     this.#set(key, bytes, false);
+    if (this.bytes > before) this.#onGrow();
   }
 
   own(key: string, bytes: number): void {
@@ -87,7 +90,6 @@ export class KindList implements KindLedger {
     const before = this.entries.peek(key)?.bytes ?? 0;
     this.bytes += bytes - before;
     this.entries.set(key, { bytes, usedMs: Date.now(), seen: this.#round, owned });
-    if (bytes > before) this.#onGrow();
   }
 
   grow(key: string, bytes: number): void {

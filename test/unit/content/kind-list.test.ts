@@ -4,13 +4,11 @@ import { KindList } from '../../../src/content/kind-list.js';
 
 const kibi = 1024;
 
-function listOf(): KindList {
-  return new KindList({
-    name: 'test',
-    folder: 'folder',
-    accepts: () => true,
-    evict: () => Promise.resolve(true),
-  });
+function listOf(onGrow?: () => void): KindList {
+  return new KindList(
+    { name: 'test', folder: 'folder', accepts: () => true, evict: () => Promise.resolve(true) },
+    onGrow,
+  );
 }
 
 /** Longer than the clock's grain: what follows is later than what was. */
@@ -60,4 +58,15 @@ test('a listing does not bring back what went while it was taken', async () => {
   await tick();
   await compared(list, [{ name: 'moved', bytes: 200 * kibi }], () => list.delete('moved'));
   assert.deepEqual(list.usage(), { entries: 0, bytes: 0 });
+});
+
+test('what has its room reserved lets nothing be evicted', () => {
+  let grown = 0;
+  const list = listOf(() => (grown += 1));
+  list.own('writing', 200 * kibi);
+  assert.equal(grown, 0);
+  list.set('decoded', 4 * kibi);
+  list.grow('decoded', 4 * kibi);
+  list.set('decoded', 4 * kibi);
+  assert.equal(grown, 2);
 });
