@@ -24,6 +24,23 @@ TEST(walkFindsAll, "a walk finds small and large members, whole and in steps") {
   CHECK(walk.names == std::string("a\0\0big\0\0b\0\0c\0\0d\0\0", 17));
 }
 
+TEST(walkParts, "a walk in parts hands over each while it goes on, and the end of the archive with the first") {
+  std::vector<std::pair<std::string, size_t>> members;
+  for (size_t at = 0; at < 50; ++at) members.emplace_back("layer" + std::to_string(at), 50'000 + at);
+  members.emplace_back("manifest.json", 700);
+  const std::string archive = archiveOf(members);
+  CHECK(wrongWalks(archive) == nullptr);
+  const MemoryFile file(archive);
+  std::vector<HeaderWalk> parts;
+  // Size 0: that of the file.
+  walkHeadersInParts(file.fd(), 0, 0, 1'000'000, [&](HeaderWalk&& part) { parts.push_back(std::move(part)); });
+  CHECK(parts.size() >= 3);
+  CHECK_EQUAL(parts[0].headers.size(), 4);
+  CHECK_EQUAL(parts[0].endBytes.size(), 65536);
+  CHECK(std::string(parts[0].endBytes.begin(), parts[0].endBytes.end()).find("manifest.json") != std::string::npos);
+  CHECK(parts[1].endBytes.empty());
+}
+
 TEST(walkCut, "an archive that is cut anywhere is walked to where it is cut") {
   const std::string archive = archiveOf({{"a", 10}, {"b", 2000}, {"c", 600}});
   for (size_t length = 0; length < archive.size(); length += 101) {

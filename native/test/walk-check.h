@@ -53,6 +53,30 @@ inline const char* wrongWalks(const std::string& archive) {
     headers += step.headers.size();
     next = step.next;
   }
+  std::string partNames;
+  size_t partHeaders = 0;
+  double expected = 0;
+  const char* wrong = nullptr;
+  bool isEnded = false;
+  imgfs::walkHeadersInParts(file.fd(), 0, archive.size(), 1'000'000, [&](imgfs::HeaderWalk&& part) {
+    if (const char* bad = wrongWalk(archive, part)) wrong = bad;
+    if (isEnded) wrong = "a part behind the last";
+    if (!part.headers.empty() && part.headers[0].offset != expected) wrong = "a part that begins elsewhere";
+    if (!part.endBytes.empty() &&
+        archive.compare(static_cast<size_t>(part.endOffset), std::string::npos,
+                        std::string(part.endBytes.begin(), part.endBytes.end())) != 0) {
+      wrong = "another end";
+    }
+    if (!part.isLast) expected = part.next;
+    isEnded = part.isLast;
+    partNames += part.names;
+    partHeaders += part.headers.size();
+  });
+  if (wrong != nullptr) return wrong;
+  if (!isEnded) return "no last part";
+  if (whole.next < 0 && (partHeaders != whole.headers.size() || partNames != whole.names)) {
+    return "parts find other headers";
+  }
   if (whole.next < 0 && (headers != whole.headers.size() || names != whole.names)) return "steps find other headers";
   return nullptr;
 }

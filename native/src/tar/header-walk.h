@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -40,9 +41,19 @@ struct HeaderWalk {
   double next = -1;
   // errno of a read that failed; what was read before it is there all the same.
   int error = 0;
+  // The end of the archive, where it was asked for: writers put there last what says what is in it.
+  double endOffset = 0;
+  std::vector<uint8_t> endBytes;
+  // Of a walk in parts: the last one.
+  bool isLast = true;
 };
 
 // From the header at `at` of an archive of `size` bytes, for about `budgetUs` microseconds.
 HeaderWalk walkHeaders(int fd, uint64_t at, uint64_t size, uint64_t budgetUs);
+
+// The same in parts, each handed over while the next is read. Each goes on where the one before says. `size` 0: that of the
+// file. The first part of a walk from the beginning brings the end of the archive.
+void walkHeadersInParts(int fd, uint64_t at, uint64_t size, uint64_t budgetUs,
+                        const std::function<void(HeaderWalk&&)>& take);
 
 }  // namespace imgfs

@@ -11,6 +11,7 @@ import { openRegularFile } from '../safe-open.js';
 import type { CallOptions } from '../store.js';
 import { findArchiveIndex, saveArchiveIndex } from './archive-index.js';
 import { LazyArchive } from './lazy-archive.js';
+import { beginWalk, type ArchiveBytes, type HeaderWalk } from './walk-headers.js';
 import type { TarMember } from './scan-tar.js';
 import {
   canUnpackByAddon,
@@ -39,6 +40,8 @@ export interface ArchiveFile {
   readonly handle: FileHandle;
   /** Changes when the file is replaced or rewritten. */
   readonly identity: string;
+  /** The walk over its headers that began when it was opened. */
+  readonly begun?: HeaderWalk;
   /** What an earlier process found in it. */
   readonly members?: readonly TarMember[];
   /** Bytes `[start, end)` are in `handle` now: only what is read is decompressed. @throws ImgfsError `stale`. */
@@ -58,22 +61,31 @@ export function archiveIdentity(stats: {
   return [stats.dev, stats.ino, stats.size, stats.mtimeNs].join(' ');
 }
 
+export interface OpenArchiveOptions extends ArchiveFileOptions, CallOptions {
+  /** Gets the end of an archive that is not compressed, while its headers are being read. */
+  readonly onEnd?: (end: ArchiveBytes) => void;
+}
+
 /**
- * Open an archive.
+ * Open an archive. Its headers are being read meanwhile, out of a descriptor of their own: what else there is to do takes as
+ * long as some twenty of them.
  * @throws ImgfsError `not-found` when there is no such file; `unsupported` for a compression we cannot undo;
  *   `invalid-content` for a damaged one; `too-large`.
  */
-export async function openArchiveFile(
-  path: string,
-  options: ArchiveFileOptions & CallOptions = {},
-): Promise<ArchiveFile> {
+export async function openArchiveFile(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveFile> {
   const operation = 'open archive';
-  const opened = await openRegularFile(path, { operation, within: ['/'], missing: 'not-found' });
+  const opening = openRegularFile(path, { operation, within: ['/'], missing: 'not-found' });
+  const walk = beginWalk(path, options.onEnd);
+  const opened = await opening;
   const identity = archiveIdentity(opened.stats);
   const plain = { path, identity, size: opened.size, handle: opened.handle };
   try {
     const compression = await sniff(opened.handle);
-    if (compression === undefined) return { ...plain, close: () => opened.handle.close() };
+    if (compression === undefined) {
+      const begun = await walk;
+      const isSame = begun?.identity === identity;
+      return { ...plain, ...(isSame ? { begun } : {}), close: () => opened.handle.close() };
+    }
     const key = `archive ${path} ${identity}`;
     const known = await openKnown(opened.handle, path, identity, key, options);
     if (known !== undefined) return known;
@@ -157,7 +169,8 @@ async function sniff(handle: FileHandle): Promise<Compression | undefined> {
 
 /** Compression of a file by its first 6 bytes. */
 export function sniffCompression(bytes: Uint8Array): Compression | undefined {
-  return magics.find(({ magic }) => magic.every((byte, at) => bytes[at] === byte))?.compression;
+  return magics.find(({ magic }) => magic[0] === bytes[0] && magic.every((byte, at) => bytes[at] === byte))
+    ?.compression;
 }
 
 const magics: readonly { readonly compression: Compression; readonly magic: readonly number[] }[] = [

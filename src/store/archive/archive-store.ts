@@ -22,12 +22,12 @@ import {
   type ArchiveFile,
   type ArchiveFileOptions,
 } from './archive-file.js';
-import { loadDockerArchive, type LoadOptions } from './docker-archive.js';
+import { DockerArchiveLoader, type LoadOptions } from './docker-archive.js';
 import { MemberTable } from './member-table.js';
 import { loadOciArchive } from './oci-archive.js';
 import { scanTar } from './scan-tar.js';
 import { SeenBytes } from './seen-bytes.js';
-import { headerWalker } from './walk-headers.js';
+import { headerWalker, type ArchiveBytes } from './walk-headers.js';
 
 export interface ArchiveStoreOptions extends ArchiveFileOptions, SnapshotStoreOptions {}
 
@@ -52,22 +52,29 @@ export async function openArchiveStore(
   options: ArchiveStoreOptions = {},
   call: CallOptions = {},
 ): Promise<ArchiveStore> {
-  const load = transport === 'oci-archive' ? loadOciArchive : loadDockerArchive;
-  return openSnapshotStore(archiveSource(transport, resolvePath(path), options, load), {
+  const format = transport === 'oci-archive' ? ociArchive : dockerArchive;
+  return openSnapshotStore(archiveSource(transport, resolvePath(path), options, format), {
     ...options,
     ...call,
   });
 }
 
-/** Finds what a tar file of some format holds. */
-export type ArchiveLoader = (archive: ScannedArchive, options: LoadOptions) => Promise<ArchiveContents>;
+const ociArchive = (): ArchiveLoader => ({ load: loadOciArchive });
+const dockerArchive = (): ArchiveLoader => new DockerArchiveLoader();
+
+/** Finds what a tar file of some format holds; one for each opening. */
+export interface ArchiveLoader {
+  /** Gets the end of the archive while its headers are being read: what is found in it need not be looked at again. */
+  foresee?(end: ArchiveBytes): void;
+  load(archive: ScannedArchive, options: LoadOptions): Promise<ArchiveContents>;
+}
 
 /** A tar file as a store; `path` is absolute. */
 export function archiveSource(
   transport: SnapshotSource['transport'],
   path: string,
   options: ArchiveFileOptions,
-  load: ArchiveLoader,
+  format: () => ArchiveLoader,
 ): SnapshotSource<ArchiveSnapshot> {
   return {
     transport,
@@ -76,11 +83,22 @@ export function archiveSource(
     missingHint: 'the archive is incomplete: save the image again',
     identity: async (isFirst) => archiveIdentity(await statArchive(path, isFirst)),
     load: async (call) => {
-      const file = await openArchiveFile(path, { ...options, ...call });
+      const seen = new SeenBytes();
+      let loader = format();
+      const onEnd = (end: ArchiveBytes): void => {
+        seen.addEnd(end);
+        loader.foresee?.(end);
+      };
+      const file = await openArchiveFile(path, { ...options, ...call, onEnd });
       try {
-        const archive = await scan(file, call);
-        const contents = await load(archive, { ...options, ...call });
-        archive.seen.clear();
+        if (file.begun === undefined) {
+          // What came beforehand may be of another file.
+          seen.clear();
+          loader = format();
+        }
+        const archive = await scan(file, seen, call);
+        const contents = await loader.load(archive, { ...options, ...call });
+        seen.clear();
         return { identity: file.identity, snapshot: makeSnapshot(file, contents) };
       } catch (error) {
         await file.close();
@@ -100,21 +118,18 @@ async function statArchive(path: string, isFirst: boolean): ReturnType<typeof st
 
 const statBig = (path: string) => stat(path, { bigint: true });
 
-async function scan(
-  file: ArchiveFile,
-  call: CallOptions,
-): Promise<ScannedArchive & { readonly seen: SeenBytes }> {
-  const { handle, path, size } = file;
-  const seen = new SeenBytes();
+async function scan(file: ArchiveFile, seen: SeenBytes, call: CallOptions): Promise<ScannedArchive> {
+  const { handle, path, size, begun } = file;
   if (file.members !== undefined) return { file, members: new MemberTable(path, file.members), seen };
   const read = async (buffer: Buffer, position: number): Promise<number> =>
     (await handle.read(buffer, 0, buffer.length, position)).bytesRead;
-  const walk = headerWalker(handle.fd, size, path);
+  const walker = headerWalker(handle.fd, path);
   const members = await scanTar(read, {
     path,
     size,
     seen,
-    ...(walk === undefined ? {} : { walk }),
+    ...(walker === undefined ? {} : { walker }),
+    ...(begun === undefined ? {} : { begun }),
     ...call,
   });
   await file.remember?.(members);

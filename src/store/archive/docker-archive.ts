@@ -23,14 +23,15 @@ import {
   blobSize,
   digestMember,
   readExactly,
-  readMember,
   type ArchiveBlob,
   type ArchiveContents,
   type ScannedArchive,
 } from './archive-contents.js';
 import { sniffCompression } from './archive-file.js';
 import { layoutBlob, loadOciArchive } from './oci-archive.js';
+import { membersAtEnd, ParsedMembers } from './parsed-members.js';
 import { headBytes, type TarMember } from './scan-tar.js';
+import type { ArchiveBytes } from './walk-headers.js';
 
 export interface LoadOptions extends CallOptions {
   /** Where digests are remembered that cost a pass over a layer. */
@@ -43,33 +44,80 @@ interface SavedImage {
   readonly names: readonly ImageName[];
 }
 
-/** @throws ImgfsError `invalid-content` naming what is missing or contradictory; `unsupported` for docker < 1.10. */
-export async function loadDockerArchive(
-  archive: ScannedArchive,
-  options: LoadOptions = {},
-): Promise<ArchiveContents> {
-  const saved = await readManifestJson(archive);
-  const layout = await layoutSide(archive);
-  const blobs = new Map<Digest, ArchiveBlob>();
-  const images: IndexedImage[] = [];
-  for (const image of saved) {
-    const config = await readMember(archive, archive.members.mustFind(image.config), maxConfigBytes);
-    const known = sameImage(layout?.byConfig.get(digestOf(config)) ?? [], image);
-    const descriptor = known ?? (await synthesize(archive, image, config, blobs, options));
-    images.push({ descriptor, names: image.names });
+/** Finds the images; one for each opening of an archive. */
+export class DockerArchiveLoader {
+  private readonly lists = new ParsedMembers(parseSavedImages, maxManifestBytes);
+  private readonly configs = new ParsedMembers((bytes) => new SavedConfig(bytes), maxConfigBytes);
+
+  /** Parse what is at the end of an archive: there writers put the list, and configs before it. */
+  foresee(end: ArchiveBytes): void {
+    const members = membersAtEnd(end);
+    const list = members.get(listName);
+    const saved = list === undefined ? undefined : this.lists.foresee(list);
+    for (const { config } of saved?.slice(0, maxForeseen) ?? []) {
+      const member = members.get(config);
+      if (member !== undefined) this.configs.foresee(member)?.foresee();
+    }
   }
-  const others = layout?.images.filter(({ descriptor }) =>
-    images.every((image) => image.descriptor.digest !== descriptor.digest),
-  );
-  const table = new ImageTable(
-    archive.file.path,
-    [...images, ...(others ?? [])].map(mergeNames(layout?.images ?? [])),
-  );
-  return {
-    images: table,
-    ...(layout === undefined ? {} : { index: layout.index }),
-    blob: (digest) => blobs.get(digest) ?? layoutBlob(archive, digest),
-  };
+
+  /** @throws ImgfsError `invalid-content` naming what is missing or contradictory; `unsupported` for docker < 1.10. */
+  async load(archive: ScannedArchive, options: LoadOptions = {}): Promise<ArchiveContents> {
+    const saved = await this.lists.of(archive, findList(archive));
+    const layout = await layoutSide(archive);
+    const blobs = new Map<Digest, ArchiveBlob>();
+    const images: IndexedImage[] = [];
+    for (const image of saved) {
+      const config = await this.configs.of(archive, archive.members.mustFind(image.config));
+      const known = sameImage(layout?.byConfig.get(config.digest) ?? [], image);
+      const descriptor = known ?? (await synthesize(archive, image, config, blobs, options));
+      images.push({ descriptor, names: image.names });
+    }
+    const others = layout?.images.filter(({ descriptor }) =>
+      images.every((image) => image.descriptor.digest !== descriptor.digest),
+    );
+    const table = new ImageTable(
+      archive.file.path,
+      [...images, ...(others ?? [])].map(mergeNames(layout?.images ?? [])),
+    );
+    return {
+      images: table,
+      ...(layout === undefined ? {} : { index: layout.index }),
+      blob: (digest) => blobs.get(digest) ?? layoutBlob(archive, digest),
+    };
+  }
+}
+
+const listName = 'manifest.json';
+
+/** Images of an archive that are parsed while it is read: reading takes some milliseconds, a config a tenth of one. */
+const maxForeseen = 8;
+
+/** A config, with what is computed from it when it is asked for. */
+class SavedConfig {
+  readonly bytes: Buffer;
+  private computed: { digest?: Digest; diffIds?: readonly Digest[] } = {};
+
+  constructor(bytes: Buffer) {
+    this.bytes = bytes;
+  }
+
+  get digest(): Digest {
+    return (this.computed.digest ??= digestOf(this.bytes));
+  }
+
+  /** @throws ImgfsError `invalid-content`. */
+  get diffIds(): readonly Digest[] {
+    return (this.computed.diffIds ??= parseDiffIds(this.bytes));
+  }
+
+  /** Compute what can be computed. */
+  foresee(): void {
+    try {
+      void [this.digest, this.diffIds];
+    } catch {
+      // Thrown when it is asked for.
+    }
+  }
 }
 
 /** One config can be an image of its own and a child of an index: the name tells which is meant. */
@@ -94,30 +142,27 @@ function mergeNames(layout: readonly IndexedImage[]) {
   };
 }
 
-async function readManifestJson(archive: ScannedArchive): Promise<readonly SavedImage[]> {
-  const { file, members } = archive;
-  const member = members.find('manifest.json');
-  if (member === undefined) {
-    const isOci = members.find('index.json') !== undefined;
-    const isOld = members.find('repositories') !== undefined;
-    throw new ImgfsError(
-      isOld && !isOci ? 'unsupported' : 'invalid-content',
-      `open docker-archive ${file.path}: it has no manifest.json`,
-      {
-        path: file.path,
-        hint: isOci
-          ? 'it is an image layout: use oci-archive: instead of docker-archive:'
-          : isOld
-            ? 'it was saved by a Docker older than 1.10: load and save it again'
-            : 'it is no archive of images: check with tar -tf',
-      },
-    );
-  }
-  const what = `${file.path}: manifest.json`;
-  const document = parseUntrustedJson(await readMember(archive, member, maxManifestBytes), {
-    what,
-    maxBytes: maxManifestBytes,
-  });
+function findList({ file, members }: ScannedArchive): TarMember {
+  const member = members.find(listName);
+  if (member !== undefined) return member;
+  const isOci = members.find('index.json') !== undefined;
+  const isOld = members.find('repositories') !== undefined;
+  throw new ImgfsError(
+    isOld && !isOci ? 'unsupported' : 'invalid-content',
+    `open docker-archive ${file.path}: it has no ${listName}`,
+    {
+      path: file.path,
+      hint: isOci
+        ? 'it is an image layout: use oci-archive: instead of docker-archive:'
+        : isOld
+          ? 'it was saved by a Docker older than 1.10: load and save it again'
+          : 'it is no archive of images: check with tar -tf',
+    },
+  );
+}
+
+function parseSavedImages(bytes: Buffer, what: string): readonly SavedImage[] {
+  const document = parseUntrustedJson(bytes, { what, maxBytes: maxManifestBytes });
   if (!Array.isArray(document)) refuseField(what, 'not a list');
   return document.map((value, index) => parseSavedImage(value, `${what}[${index}]`));
 }
@@ -201,11 +246,11 @@ async function readLayoutManifest(
 async function synthesize(
   archive: ScannedArchive,
   image: SavedImage,
-  config: Buffer,
+  config: SavedConfig,
   blobs: Map<Digest, ArchiveBlob>,
   options: LoadOptions,
 ): Promise<Descriptor> {
-  const diffIds = parseDiffIds(config);
+  const { diffIds, digest: configDigest, bytes: configBytes } = config;
   if (diffIds.length !== image.layers.length) {
     throw new ImgfsError(
       'invalid-content',
@@ -224,14 +269,13 @@ async function synthesize(
     blobs.set(digest, member);
     layers.push({ mediaType: layerTypes[compression], size: member.size, digest });
   }
-  const configDigest = digestOf(config);
-  blobs.set(configDigest, { bytes: config });
+  blobs.set(configDigest, { bytes: configBytes });
   const mediaType = mediaTypes.dockerManifest;
   const bytes = Buffer.from(
     JSON.stringify({
       schemaVersion: 2,
       mediaType,
-      config: { mediaType: mediaTypes.dockerConfig, size: config.length, digest: configDigest },
+      config: { mediaType: mediaTypes.dockerConfig, size: configBytes.length, digest: configDigest },
       layers,
     }),
   );

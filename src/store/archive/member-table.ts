@@ -30,7 +30,8 @@ export class MemberTable {
    *   file, or a link that leads nowhere or out of the archive.
    */
   find(name: string): TarMember | undefined {
-    let wanted = posix.normalize(name);
+    // Names of members are normal.
+    let wanted = this.members.has(name) ? name : posix.normalize(name);
     for (let links = 0; links <= maxLinks; links += 1) {
       const member = this.one(wanted);
       if (member === undefined) {

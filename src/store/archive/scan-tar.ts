@@ -41,7 +41,9 @@ export interface ScanOptions extends CallOptions {
   readonly path: string;
   readonly size: number;
   /** Reads headers ahead; without it each is read by itself. */
-  readonly walk?: HeaderWalker;
+  readonly walker?: HeaderWalker;
+  /** What it reads ahead from the beginning on, where that is under way. */
+  readonly begun?: HeaderWalk;
   /** Takes what was read. */
   readonly seen?: SeenBytes;
 }
@@ -104,11 +106,12 @@ class ReadWindow {
     this.read = read;
     this.options = options;
     this.seenBytes = options.seen ?? new SeenBytes();
+    this.ahead = options.begun === undefined ? undefined : { at: 0, walk: Promise.resolve(options.begun) };
   }
 
   /** Nothing is being read any more. */
   async settle(): Promise<void> {
-    await this.ahead?.walk.catch(() => undefined);
+    await this.options.walker?.settle();
   }
 
   /** A copy of these bytes, if they were read already. */
@@ -154,17 +157,24 @@ class ReadWindow {
 
   /** Take the headers from `position` on, where somebody reads ahead. */
   private async walkTo(position: number): Promise<void> {
-    const { walk } = this.options;
-    if (walk === undefined || this.seenBytes.find(position, blockBytes) !== undefined) return;
+    const { walker } = this.options;
+    if (walker === undefined || this.seenBytes.find(position, blockBytes) !== undefined) return;
     const { ahead } = this;
-    if (ahead !== undefined && ahead.at !== position) await this.settle();
-    const { headers, windows, next } = await (ahead?.at === position ? ahead.walk : walk(position));
-    this.ahead = next === undefined ? undefined : { at: next, walk: walk(next) };
-    // A failure is thrown when its turn comes.
-    this.ahead?.walk.catch(() => undefined);
+    if (ahead !== undefined && ahead.at !== position) await walker.settle();
+    const { headers, windows, next, following } = await (ahead?.at === position
+      ? ahead.walk
+      : walker.walk(position));
+    this.ahead = next === undefined ? undefined : { at: next, walk: following ?? begin(walker, next) };
     this.headers = headers;
     for (const { offset, bytes } of windows) this.seenBytes.add(offset, bytes);
   }
+}
+
+/** A failure is thrown when its turn comes. */
+function begin(walker: HeaderWalker, at: number): Promise<HeaderWalk> {
+  const walk = walker.walk(at);
+  walk.catch(() => undefined);
+  return walk;
 }
 
 interface Found {

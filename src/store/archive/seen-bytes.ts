@@ -1,17 +1,15 @@
 /** Bytes of an archive that came along with its headers: configs and lists of images mostly are among them. */
 
-interface Window {
-  readonly offset: number;
-  readonly bytes: Buffer;
-}
+import type { ArchiveBytes } from './walk-headers.js';
 
 /** A thousand pages with one header each, or all of the metadata of any archive. */
 const maxBytes = 8 * 1024 * 1024;
 
 export class SeenBytes {
   /** In the order of their offsets, as the scan goes forward. */
-  private windows: Window[] = [];
+  private windows: ArchiveBytes[] = [];
   private total = 0;
+  private end: ArchiveBytes | undefined;
   /** Where the last answer came from. */
   private at = 0;
 
@@ -27,23 +25,28 @@ export class SeenBytes {
     }
   }
 
+  /** The last bytes of the archive. */
+  addEnd(end: ArchiveBytes): void {
+    this.end = end;
+  }
+
   /** Bytes `[position, position + length)`, not copied; undefined unless one window holds all of them. */
   find(position: number, length: number): Buffer | undefined {
+    if (this.end !== undefined && position >= this.end.offset) return within(this.end, position, length);
     const window =
       this.holds(this.at, position) ?? this.holds(this.at + 1, position) ?? this.search(position);
-    if (window === undefined) return undefined;
-    const from = position - window.offset;
-    return from + length <= window.bytes.length ? window.bytes.subarray(from, from + length) : undefined;
+    return window === undefined ? undefined : within(window, position, length);
   }
 
   /** Forget all of it. */
   clear(): void {
+    this.end = undefined;
     this.windows = [];
     this.total = 0;
     this.at = 0;
   }
 
-  private holds(index: number, position: number): Window | undefined {
+  private holds(index: number, position: number): ArchiveBytes | undefined {
     const window = this.windows[index];
     if (window === undefined || position < window.offset) return undefined;
     if (position >= window.offset + window.bytes.length) return undefined;
@@ -51,7 +54,7 @@ export class SeenBytes {
     return window;
   }
 
-  private search(position: number): Window | undefined {
+  private search(position: number): ArchiveBytes | undefined {
     let [low, high] = [0, this.windows.length - 1];
     while (low < high) {
       const middle = (low + high + 1) >>> 1;
@@ -60,4 +63,9 @@ export class SeenBytes {
     }
     return this.holds(low, position);
   }
+}
+
+function within({ offset, bytes }: ArchiveBytes, position: number, length: number): Buffer | undefined {
+  const from = position - offset;
+  return from + length <= bytes.length ? bytes.subarray(from, from + length) : undefined;
 }

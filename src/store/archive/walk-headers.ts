@@ -13,7 +13,13 @@ export interface WalkedHeader extends TarHeader {
   readonly head: Buffer;
 }
 
-/** What came of one walk. */
+/** Bytes of an archive, and where they lie in it. */
+export interface ArchiveBytes {
+  readonly offset: number;
+  readonly bytes: Buffer;
+}
+
+/** A part of a walk. */
 export interface HeaderWalk {
   /** By offset, as `parseTarHeader` would read them: the addon's parser and its own are held equal by a test. */
   readonly headers: ReadonlyMap<number, WalkedHeader>;
@@ -21,61 +27,153 @@ export interface HeaderWalk {
    * Bytes that were read around small members and what is no header, in order, none overlapping another. The page with
    * the header of a large member is not among them.
    */
-  readonly windows: readonly { readonly offset: number; readonly bytes: Buffer }[];
+  readonly windows: readonly ArchiveBytes[];
   /** Where the next header is; undefined when the archive ended, or what came is no header. */
   readonly next: number | undefined;
+  /** The part from `next` on; undefined where nobody reads it yet. */
+  readonly following: Promise<HeaderWalk> | undefined;
 }
 
-/** Reads the header at a position and those behind it. @throws ImgfsError `unavailable`. */
-export type HeaderWalker = (at: number) => Promise<HeaderWalk>;
+/** Reads headers ahead. The descriptor must stay open until it has settled. */
+export interface HeaderWalker {
+  /**
+   * The header at a position and those behind it.
+   * @throws ImgfsError `unavailable` when the file cannot be read there.
+   */
+  walk(at: number): Promise<HeaderWalk>;
+  /** Nothing is being read any more. Never throws. */
+  settle(): Promise<void>;
+}
 
-interface ArchiveAddon {
-  walkHeaders(
-    fd: number,
-    at: number,
-    size: number,
-    budgetUs: number,
-  ): Promise<{
-    /** Five for each: offset, size, type flag, and how many of the eight bytes of the fifth are the head. */
-    readonly headers: Float64Array;
-    /** For each header path and link, as latin1, a NUL behind both. */
-    readonly names: string;
-    /** Pairs of offset and length. */
-    readonly windows: Float64Array;
-    readonly bytes: Uint8Array<ArrayBuffer>;
-    /** -1: nothing follows. */
-    readonly next: number;
-    /** errno, or 0. */
-    readonly error: number;
-  }>;
+/** The first part of a walk from the beginning of a file that the addon has opened. */
+export interface BegunWalk extends HeaderWalk {
+  /** As `archiveIdentity` of the file; empty when it could not be opened. */
+  readonly identity: string;
+}
+
+/** What the addon says of a part. */
+interface WalkedPart {
+  /** Five for each: offset, size, type flag, and how many of the eight bytes of the fifth are the head. */
+  readonly headers: Float64Array;
+  /** For each header path and link, as latin1, a NUL behind both. */
+  readonly names: string;
+  /** Pairs of offset and length. */
+  readonly windows: Float64Array;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** -1: nothing follows. */
+  readonly next: number;
+  /** errno, or 0. */
+  readonly error: number;
+  /** With the first part of a walk from the beginning. */
+  readonly endOffset: number;
+  readonly endBytes: Uint8Array<ArrayBuffer>;
+  readonly isLast: boolean;
+  /** With the first part of a walk over a path. */
+  readonly identity: string;
+}
+
+type WalkHeaders = (
+  file: number | string,
+  at: number,
+  size: number,
+  budgetUs: number,
+  take: (part: WalkedPart) => void,
+) => void;
+
+/** A thread of the pool is kept for that long at a time; to go on then takes 0.1 to 0.2 ms. */
+const budgetUs = 20_000;
+
+function addonWalk(): WalkHeaders | undefined {
+  const addon = loadAddon().addon as
+    { readonly archive?: { readonly walkHeaders?: WalkHeaders } } | undefined;
+  return addon?.archive?.walkHeaders;
 }
 
 /**
- * Headers are judged while the next are read. A way through the pool takes 0.1 to 0.2 ms, judging 100 headers 0.3: shorter
- * walks would take more time than they save.
+ * Open a file and walk over its headers, both by the addon; undefined without it. `onEnd` gets the end of an archive (64 KiB,
+ * where it is longer than that) while its headers are still being read. A file that is none or cannot be read gives no
+ * headers, and no error: who opens it in the ordinary way learns why.
  */
-const budgetUs = 10_000;
-
-/** Undefined without the addon. The descriptor must stay open until every walk has settled. */
-export function headerWalker(fd: number, size: number, path: string): HeaderWalker | undefined {
-  const addon = loadAddon().addon as { readonly archive?: Partial<ArchiveAddon> } | undefined;
-  const walkHeaders = addon?.archive?.walkHeaders?.bind(addon.archive);
+export function beginWalk(
+  path: string,
+  onEnd: (end: ArchiveBytes) => void = () => undefined,
+): Promise<BegunWalk> | undefined {
+  const walkHeaders = addonWalk();
   if (walkHeaders === undefined) return undefined;
-  return async (at) => {
-    const { headers, names, windows, bytes, next, error } = await walkHeaders(fd, at, size, budgetUs);
-    if (error !== 0 && windows.length === 0) {
-      throw new ImgfsError('unavailable', `scan ${path}: byte ${at} cannot be read (errno ${error})`, {
-        path,
-      });
-    }
-    const found: { offset: number; bytes: Buffer }[] = [];
-    for (let index = 0, start = 0; index < windows.length; index += 2) {
-      const [offset = 0, length = 0] = windows.subarray(index, index + 2);
-      found.push({ offset, bytes: Buffer.from(bytes.buffer, start, length) });
-      start += length;
-    }
-    return { headers: headersOf(headers, names), windows: found, next: next < 0 ? undefined : next };
+  let identity = '';
+  const { first } = takeParts(walkHeaders, { file: path, path, at: 0 }, (part) => {
+    identity ||= part.identity;
+    if (part.endBytes.length > 0) onEnd({ offset: part.endOffset, bytes: Buffer.from(part.endBytes.buffer) });
+  });
+  return first.then(
+    (walk) => ({ ...walk, identity }),
+    () => ({ headers: new Map(), windows: [], next: undefined, following: undefined, identity: '' }),
+  );
+}
+
+/** A walker over an open file; undefined without the addon. */
+export function headerWalker(fd: number, path: string): HeaderWalker | undefined {
+  const walkHeaders = addonWalk();
+  if (walkHeaders === undefined) return undefined;
+  let running = Promise.resolve();
+  return {
+    walk(at) {
+      const { first, done } = takeParts(walkHeaders, { file: fd, path, at });
+      running = done;
+      return first;
+    },
+    settle: () => running,
   };
+}
+
+interface Walked {
+  readonly file: number | string;
+  /** For messages. */
+  readonly path: string;
+  readonly at: number;
+}
+
+function takeParts(
+  walkHeaders: WalkHeaders,
+  { file, path, at }: Walked,
+  look: (part: WalkedPart) => void = () => undefined,
+): { readonly first: Promise<HeaderWalk>; readonly done: Promise<void> } {
+  let part = promised<HeaderWalk>();
+  const first = part.promise;
+  const done = promised<void>();
+  walkHeaders(file, at, 0, budgetUs, (walked) => {
+    const { settle } = part;
+    if (!walked.isLast) part = promised();
+    const following = walked.isLast ? undefined : part.promise;
+    settle(Promise.resolve(walked).then((found) => partOf(found, path, following)));
+    look(walked);
+    if (walked.isLast) done.settle();
+  });
+  return { first, done: done.promise };
+}
+
+function partOf(part: WalkedPart, path: string, following: Promise<HeaderWalk> | undefined): HeaderWalk {
+  const { headers, names, windows, bytes, next, error } = part;
+  if (error !== 0 && windows.length === 0) {
+    throw new ImgfsError('unavailable', `scan ${path}: it cannot be read (errno ${error})`, { path });
+  }
+  const found: ArchiveBytes[] = [];
+  for (let index = 0, start = 0; index < windows.length; index += 2) {
+    const [offset = 0, length = 0] = [windows[index], windows[index + 1]];
+    found.push({ offset, bytes: Buffer.from(bytes.buffer, start, length) });
+    start += length;
+  }
+  return { headers: headersOf(headers, names), windows: found, next: next < 0 ? undefined : next, following };
+}
+
+/** A promise that is settled from outside; where it fails and nobody asks for it any more, it fails for nobody. */
+function promised<Value>(): { promise: Promise<Value>; settle: (value: Value | Promise<Value>) => void } {
+  let settle: (value: Value | Promise<Value>) => void = () => undefined;
+  const promise = new Promise<Value>((resolve) => {
+    settle = resolve;
+  });
+  promise.catch(() => undefined);
+  return { promise, settle };
 }
 
 const fields = 5;

@@ -104,6 +104,31 @@ describe('docker-archive', limits, () => {
     );
   });
 
+  it('takes no list of images out of the end of a layer, and one at the end as any other', async (t) => {
+    const image = await sampleImage();
+    const entries = savedEntries([{ image, tags: ['real:v1'] }]);
+    const decoy = await buildTar([
+      { name: 'c.json', content: JSON.stringify({ rootfs: { type: 'layers', diff_ids: [] } }) },
+      {
+        name: 'manifest.json',
+        content: JSON.stringify([{ Config: 'c.json', RepoTags: ['decoy:v1'], Layers: [] }]),
+      },
+    ]);
+    const layers = [1, 2, 3, 4, 5, 6].map((at) => ({
+      name: `${at}.tar`,
+      content: Buffer.alloc(200_000, at),
+    }));
+    for (const order of [
+      [...entries, ...layers, { name: 'last.tar', content: decoy }],
+      [{ name: 'first.tar', content: decoy }, ...layers, ...entries],
+    ]) {
+      const store = await open(t, 'docker-archive', await buildTar(order));
+      assert.deepEqual(await collect(store.repositories()), ['docker.io/library/real']);
+      const [config] = await manifestOf(store, 'v1', 'real');
+      assert.equal(config?.digest, image.config.descriptor.digest);
+    }
+  });
+
   it('reads the older form: directories of layers, links between equal ones, metadata anywhere', async (t) => {
     const image = await sampleImage();
     const [first, second] = image.layers;

@@ -55,11 +55,11 @@ async function walkFile(tar: Uint8Array): Promise<Scan | undefined> {
   const handle = await open(path);
   try {
     await unlink(path);
-    const walk = headerWalker(handle.fd, tar.length, 'test.tar');
-    if (walk === undefined) return undefined;
+    const walker = headerWalker(handle.fd, 'test.tar');
+    if (walker === undefined) return undefined;
     const read = async (buffer: Buffer, position: number): Promise<number> =>
       (await handle.read(buffer, 0, buffer.length, position)).bytesRead;
-    return { members: await scanTar(read, { path: 'test.tar', size: tar.length, walk }), bytesRead: 0 };
+    return { members: await scanTar(read, { path: 'test.tar', size: tar.length, walker }), bytesRead: 0 };
   } finally {
     await handle.close();
   }
