@@ -19,7 +19,8 @@ const sources = join(native, 'src');
 const tests = join(native, 'test');
 
 /** Parts that need no Node: the driver but for mounting, and everything about layers. */
-const needsNode = /^(addon|archive-module|layer-module|fuse\/(binding.*|napi-values|watchdog|mount))\.cc$/;
+const needsNode =
+  /^(addon|archive-module|layer-module|receive\/receive-module|fuse\/(binding.*|napi-values|watchdog|mount))\.cc$/;
 const partSources = readdirSync(sources, { recursive: true }).filter(
   (name) => name.endsWith('.cc') && !needsNode.test(name),
 );

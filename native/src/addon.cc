@@ -16,5 +16,6 @@ NAPI_MODULE_INIT() {
   imgfs::registerFuse(env, exports);
   imgfs::registerLayer(env, exports);
   imgfs::registerArchive(env, exports);
+  imgfs::registerReceive(env, exports);
   return exports;
 }

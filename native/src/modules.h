@@ -11,6 +11,9 @@ void registerFuse(napi_env env, napi_value exports);
 // `exports.archive`: headers of archives on disk.
 void registerArchive(napi_env env, napi_value exports);
 
+// `exports.receive`: bodies from connections into files.
+void registerReceive(napi_env env, napi_value exports);
+
 // `exports.layer`: random access into compressed layers.
 void registerLayer(napi_env env, napi_value exports);
 

@@ -17,6 +17,7 @@ export interface Addon {
   readonly abi: number;
   readonly fuse: unknown;
   readonly layer: unknown;
+  readonly receive?: unknown;
 }
 
 export type AddonLoad =

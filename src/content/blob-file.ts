@@ -5,6 +5,7 @@
  * Descriptors are closed only when no call on them is under way: a number that was closed may be another file.
  */
 import { ImgfsError } from '../errors/imgfs-error.js';
+import type { FileTarget } from '../store/store.js';
 import { createLogger } from '../observe/log.js';
 import { digestAlgorithm, digestOf } from '../oci/digest.js';
 import { Activity } from './activity.js';
@@ -154,6 +155,33 @@ export class BlobFile {
           }
         }
       }
+    });
+  }
+
+  /**
+   * Have bytes from `start` on written by `receive`. `onWritten` is told of each part that is there. Resolves to the
+   * offset reached.
+   */
+  receive(
+    start: number,
+    receive: (target: FileTarget) => Promise<number>,
+    onWritten: (start: number, end: number) => void,
+  ): Promise<number> {
+    return this.#call(async () => {
+      const partial = this.#partial;
+      if (partial === undefined) return start;
+      let reached = start;
+      const note = (position: number): void => {
+        if (position <= reached) return;
+        const from = reached;
+        reached = position;
+        partial.wrote(from, position - from);
+        this.#keptBytes += position - from;
+        this.#countPartial();
+        onWritten(from, position);
+      };
+      note(await receive({ fd: partial.writeFd, digest: this.#digest.handle, onWritten: note }));
+      return reached;
     });
   }
 

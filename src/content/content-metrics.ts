@@ -5,6 +5,10 @@ export const fetchedBytes = counter(
   'imgfs_content_fetched_bytes_total',
   'Bytes of blobs received from stores.',
 );
+export const receivedBytes = counter(
+  'imgfs_content_received_bytes_total',
+  'Those of them that went from a connection into the cache file without JavaScript.',
+);
 export const cachedBytes = counter(
   'imgfs_content_cached_bytes_total',
   'Bytes of reads served from the cache.',

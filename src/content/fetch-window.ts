@@ -6,10 +6,10 @@
  */
 import { ImgfsError, toImgfsError } from '../errors/imgfs-error.js';
 import { isRetryable } from '../errors/errno.js';
-import type { Body } from '../store/store.js';
+import type { Body, FileTarget } from '../store/store.js';
 import type { BlobSource } from './content.js';
 import { ChunkBatch } from './chunk-batch.js';
-import { fetchRequests, fetchResumes, fetchedBytes } from './content-metrics.js';
+import { fetchRequests, fetchResumes, fetchedBytes, receivedBytes } from './content-metrics.js';
 import { abortError, checkSignal } from '../errors/aborted.js';
 import { pause } from './waiting.js';
 
@@ -39,6 +39,11 @@ export interface WindowSink {
     buffers: readonly Uint8Array[],
     bytes: number,
   ): Promise<boolean>;
+  /**
+   * Have the bytes from `window.position` up to its end brought into the file, by `receive`; resolves to the offset
+   * reached, which may be where it began. Not together with `accept`.
+   */
+  receive?(window: FetchWindow, receive: (target: FileTarget) => Promise<number>): Promise<number>;
   /** Called once when nothing more will come. */
   ended(window: FetchWindow): void;
 }
@@ -173,12 +178,13 @@ export class FetchWindow {
 
   async #drain(body: Body): Promise<void> {
     const { signal } = this.#controller;
-    const batch = new ChunkBatch(body.start, async (position, chunks, bytes) => {
+    const received = await this.#receive(body);
+    const batch = new ChunkBatch(received, async (position, chunks, bytes) => {
       const used = await this.#sink.accept(this, position, chunks, bytes);
       this.position = Math.max(this.position, position + bytes);
       if (used && body.release !== undefined) for (const chunk of chunks) body.release(chunk);
     });
-    let arrived = body.start;
+    let arrived = received;
     try {
       for await (const chunk of body.chunks) {
         checkSignal(signal);
@@ -205,6 +211,19 @@ export class FetchWindow {
         'try again; when it repeats, the registry or a proxy truncates',
       );
     }
+  }
+
+  /** The part of the body that goes to the file by itself: all of it, in the best case. Returns its end. */
+  async #receive(body: Body): Promise<number> {
+    const { receive } = body;
+    const isExact = body.start === this.position && body.end !== undefined && body.end <= this.end;
+    if (receive === undefined || this.#sink.receive === undefined || !isExact) return body.start;
+    const before = this.position;
+    const reached = await this.#sink.receive(this, receive);
+    fetchedBytes.add(reached - before);
+    receivedBytes.add(reached - before);
+    this.position = Math.max(this.position, reached);
+    return reached;
   }
 
   #tooLong(): ImgfsError {

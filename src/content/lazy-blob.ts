@@ -27,6 +27,7 @@ import { PassingDigest } from './passing-digest.js';
 import { longWindowBytes, type ReadAhead } from './read-ahead.js';
 import { Transfers } from './transfers.js';
 import { checkSignal, untilAborted } from '../errors/aborted.js';
+import type { FileTarget } from '../store/store.js';
 
 const log = createLogger('content');
 
@@ -289,6 +290,25 @@ export class LazyBlob implements WindowSink {
       } else used = (await this.#keep(window, start, end, part)) && used;
     }
     return used;
+  }
+
+  async receive(window: FetchWindow, receive: (target: FileTarget) => Promise<number>): Promise<number> {
+    const { position, end } = window;
+    const isFree = this.#claimed.missingUntil(position) >= end;
+    if (window.throughMemory || !this.#file.takesBytes || !isFree) return position;
+    this.#claimed.add(position, end);
+    let reached = position;
+    try {
+      await this.#file.receive(position, receive, (from, to) => {
+        window.position = to;
+        reached = to;
+        this.#reservations.get(window)?.use(to - from);
+        if (this.#dead === undefined) this.#publish(from, to);
+      });
+    } finally {
+      this.#claimed.remove(reached, end);
+    }
+    return reached;
   }
 
   ended(window: FetchWindow): void {

@@ -101,6 +101,17 @@ export class PartialFile {
   async write(position: number, buffers: readonly Uint8Array[], bytes: number): Promise<void> {
     this.#checkOpen();
     await writeFully(this.#writeFd, buffers, position);
+    this.wrote(position, bytes);
+  }
+
+  /** Descriptor for who writes by himself, and tells by `wrote`. Good until `end`. */
+  get writeFd(): number {
+    this.#checkOpen();
+    return this.#writeFd;
+  }
+
+  /** Bytes were written. */
+  wrote(position: number, bytes: number): void {
     if (this.#journal === undefined) return;
     this.#journal.note(position, position + bytes);
     this.#sinceFlush += bytes;

@@ -2,12 +2,15 @@
  * The digest of a blob, computed while its bytes arrive in whatever order.
  *
  * It follows the end of the gapless beginning of the file: as soon as that moves, the new part is hashed from
- * disk by a helper thread, so the whole is known moments after the last byte. Hashing what the disk has, not what
- * the network gave, is what makes the file trustworthy. Bytes that are in memory only can be fed in between.
+ * disk by another thread, so the whole is known moments after the last byte. Hashing what the disk has, not what
+ * the network gave, is what makes the file trustworthy. Bytes that are in memory only can be fed in between, and a
+ * receiver in the addon goes on with the very bytes that it has just written (`handle`).
  */
+import type { DigestHandle } from '../addon/receive-addon.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { digestAlgorithm, type Digest } from '../oci/digest.js';
 import type { HelperPool, RemoteDigester } from './helper-pool.js';
+import { nativeDigester, type NativeDigester } from './native-digester.js';
 
 /** One piece of work: 10 ms with SHA instructions, 64 ms without, after which another blob gets its turn. */
 const sliceBytes = 16 << 20;
@@ -19,6 +22,7 @@ export class StreamDigest {
   readonly #digest: Digest;
   readonly #work: Work[] = [];
   #digester: RemoteDigester | undefined;
+  #native: NativeDigester | undefined;
   #scheduled = 0;
   #hashed = 0;
   #running: Promise<void> = Promise.resolve();
@@ -33,12 +37,26 @@ export class StreamDigest {
 
   /** Everything below this offset is hashed or will be. */
   get scheduled(): number {
-    return this.#scheduled;
+    return Math.max(this.#scheduled, this.#native?.position ?? 0);
+  }
+
+  /** For a receiver that goes on with it; undefined where the addon cannot. */
+  get handle(): DigestHandle | undefined {
+    if (!this.#dropped) this.#open();
+    return this.#native?.handle;
+  }
+
+  #open(): RemoteDigester {
+    if (this.#digester !== undefined) return this.#digester;
+    const algorithm = digestAlgorithm(this.#digest);
+    this.#native = nativeDigester(algorithm);
+    this.#digester = this.#native ?? this.#pool.digester(algorithm);
+    return this.#digester;
   }
 
   /** Hash the file up to `end`, which must be there without gaps. */
   advance(fd: number, end: number): void {
-    if (end <= this.#scheduled || this.#dropped || this.#failure !== undefined) return;
+    if (end <= this.scheduled || this.#dropped || this.#failure !== undefined) return;
     this.#scheduled = end;
     const last = this.#work.at(-1);
     if (last !== undefined && 'fd' in last && last.fd === fd) last.end = end;
@@ -49,7 +67,7 @@ export class StreamDigest {
   /** Hash bytes that begin at `scheduled`. Resolves when they are no longer needed. */
   async feed(bytes: Uint8Array): Promise<void> {
     if (this.#dropped || this.#failure !== undefined) return;
-    this.#scheduled += bytes.length;
+    this.#scheduled = this.scheduled + bytes.length;
     this.#work.push({ bytes });
     this.#start();
     await this.#running;
@@ -63,14 +81,15 @@ export class StreamDigest {
 
   async #run(): Promise<void> {
     try {
-      this.#digester ??= this.#pool.digester(digestAlgorithm(this.#digest));
+      const digester = this.#open();
       for (let item = this.#work[0]; item !== undefined && !this.#dropped; item = this.#work[0]) {
         if ('bytes' in item) {
-          await this.#digester.feed(item.bytes);
-          this.#hashed += item.bytes.length;
+          await digester.feed(item.bytes);
+          this.#hashed = this.#native?.position ?? this.#hashed + item.bytes.length;
         } else {
+          this.#hashed = this.#native?.position ?? this.#hashed;
           const end = Math.min(item.end, this.#hashed + sliceBytes);
-          const reached = await this.#digester.hashFile(item.fd, this.#hashed, end);
+          const reached = await digester.hashFile(item.fd, this.#hashed, end);
           if (reached < end) throw new Error(`file ends at ${reached} instead of ${end}`);
           this.#hashed = reached;
           // `end` may have moved while we waited.
@@ -94,7 +113,7 @@ export class StreamDigest {
 
   /** Bytes that are scheduled, and not hashed yet. */
   get leftBytes(): number {
-    return this.#scheduled - this.#hashed;
+    return this.scheduled - (this.#native?.position ?? this.#hashed);
   }
 
   /**
@@ -106,8 +125,7 @@ export class StreamDigest {
     await this.idle();
     if (this.#failure !== undefined) throw this.#failure;
     if (this.#dropped) throw new ImgfsError('interrupted', `hash ${this.#digest}: closed before the end`);
-    this.#digester ??= this.#pool.digester(digestAlgorithm(this.#digest));
-    return this.#digester.finish();
+    return this.#open().finish();
   }
 
   /** Give up; safe at any time. */

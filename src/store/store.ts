@@ -7,6 +7,7 @@
  *
  * Bytes that leave `fetch` are NOT verified: `content/` verifies them against the descriptor.
  */
+import type { DigestHandle } from '../addon/receive-addon.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { Digest, DigestAlgorithm } from '../oci/digest.js';
 
@@ -52,6 +53,15 @@ export interface ReadableBytes {
   read(buffer: Uint8Array, position: number): Promise<number>;
 }
 
+/** A file that takes a body, each byte at the offset that it has in the blob. */
+export interface FileTarget {
+  readonly fd: number;
+  /** Goes on with the bytes that pass, where they are the next for it. */
+  readonly digest: DigestHandle | undefined;
+  /** All bytes of the body before `position` are in the file. */
+  readonly onWritten: (position: number) => void;
+}
+
 /** A body on its way. The consumer must read it to the end or call `cancel`. */
 export interface Body {
   /** Offset in the blob of the first byte of `chunks`: a server may ignore the range and send all (200). */
@@ -62,6 +72,12 @@ export interface Body {
   readonly totalSize: number | undefined;
   /** The bytes, in order. Deadlines and minimum throughput are enforced inside; failures are ImgfsErrors. */
   readonly chunks: AsyncIterable<Uint8Array>;
+  /**
+   * In place of the first chunks: have them written to a file without coming into JavaScript. Resolves to the offset
+   * before which they are there when no more will come that way; `chunks` goes on from it, if only to say how it ended.
+   * There only where it is of use.
+   */
+  readonly receive?: (target: FileTarget) => Promise<number>;
   /** Tell that nobody will look at a chunk again, so that its memory can be used for others. Not a duty; once each. */
   release?(chunk: Uint8Array): void;
   /** The whole blob where it lies in a file, in place of `chunks`: nothing is allocated for it. Good until `cancel`. */

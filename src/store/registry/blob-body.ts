@@ -4,7 +4,7 @@
  * A cut connection costs only what was in flight: the rest is asked for with a range, until the budget is used up.
  */
 import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
-import type { Body, ByteRange } from '../store.js';
+import type { Body, ByteRange, FileTarget } from '../store.js';
 import type { Reply } from './client.js';
 import { parseContentRange } from './http/content-range.js';
 import { contentLength, headerValue } from './http/headers.js';
@@ -148,6 +148,24 @@ class ResumingBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Arra
     }
   }
 
+  /** True when what comes can go to a file by itself: nothing of it is to be left out. */
+  get canReceive(): boolean {
+    return this.#reply.body.canReceive;
+  }
+
+  async receive({ fd, digest, onWritten }: FileTarget): Promise<number> {
+    const offset = this.#position;
+    const written = await this.#reply.body.receive({
+      fd,
+      offset,
+      digest,
+      onWritten: (bytes) => onWritten(offset + bytes),
+    });
+    this.#position += written;
+    this.#noteProgress(written);
+    return this.#position;
+  }
+
   async return(): Promise<IteratorResult<Uint8Array, undefined>> {
     this.cancel();
     return { done: true, value: undefined };
@@ -215,6 +233,7 @@ export async function openBody(plan: BodyPlan): Promise<Body> {
   return {
     ...placement,
     chunks,
+    ...(chunks.canReceive ? { receive: (target: FileTarget) => chunks.receive(target) } : {}),
     release: (chunk) => readBuffers.release(chunk),
     cancel: () => chunks.cancel(),
   };

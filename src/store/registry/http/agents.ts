@@ -118,7 +118,10 @@ export class Agents {
     }
     const sender = new URL(endpoint.origin).host;
     const lookup = reach === undefined ? {} : { lookup: checkedLookup(reach, sender) };
-    return new Agent({ ...common, connect: pooledConnector({ timeoutMs: timeout, tls, ...lookup }) });
+    return new Agent({
+      ...common,
+      connect: pooledConnector({ timeoutMs: timeout, tls, tapsBodies: true, ...lookup }),
+    });
   }
 
   /** A context is made once: it takes 4 ms of the thread, and more with many anchors of the machine's own. */

@@ -1,15 +1,19 @@
 /**
- * The body of an answer: a queue between undici's parser and one consumer.
+ * The body of an answer: a queue between undici's parser (or the connection, for a body that was tapped) and one consumer.
  *
  * undici's own stream would join queued chunks into new buffers; here each buffer that came from the socket is handed
  * on as it is. Above `highWaterBytes` the connection is paused, so that a slow consumer holds the server back.
  */
 import type { ImgfsError } from '../../../errors/imgfs-error.js';
 import { StallWatch, type StallLimit } from './stall-watch.js';
+import type { ReceiveTarget, TappedBody } from './tapped-body.js';
 
 /** 16 reads of 64 KiB: the socket stays busy while the consumer writes to disk. */
 const highWaterBytes = 1024 * 1024;
 const lowWaterBytes = highWaterBytes / 4;
+
+/** A tapped body that nobody has begun by then is read into the queue, as any other: its connection must not rest. */
+const beginMs = 100;
 
 /** What the body may do to its connection. */
 export interface BodyControl {
@@ -19,29 +23,42 @@ export interface BodyControl {
   abort(error: Error): void;
 }
 
+/** Who hears of what comes, and how slow it may be. */
+export interface BodyWatch extends StallLimit {
+  /** The error for so few bytes in one window. */
+  onStall(bytes: number): ImgfsError;
+  onBytes(bytes: number): void;
+}
+
 export class AnswerBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array, undefined> {
   /** Told when the consumer holds the connection up (true) and when it goes on (false). */
   onHold: ((held: boolean) => void) | undefined;
-  /** Bytes that came from the network. */
-  receivedBytes = 0;
   readonly #control: BodyControl;
+  readonly #tapped: TappedBody | undefined;
+  readonly #onBytes: (bytes: number) => void;
   readonly #watch: StallWatch;
   readonly #queue: Uint8Array[] = [];
   #queuedBytes = 0;
+  #beginTimer: NodeJS.Timeout | undefined;
   #paused = false;
   #ended = false;
   #settled: (() => void)[] = [];
   #error: ImgfsError | undefined;
   #wake: (() => void) | undefined;
 
-  constructor(control: BodyControl, stall: StallLimit, onStall: (bytes: number) => ImgfsError) {
+  /** `tapped`: the bytes come from there, and the parser tells of nothing but the end. */
+  constructor(control: BodyControl, watch: BodyWatch, tapped?: TappedBody) {
     this.#control = control;
-    this.#watch = new StallWatch(stall, (bytes) => {
-      const error = onStall(bytes);
+    this.#tapped = tapped;
+    this.#onBytes = (bytes) => watch.onBytes(bytes);
+    this.#watch = new StallWatch(watch, (bytes) => {
+      const error = watch.onStall(bytes);
       this.fail(error);
-      this.#control.abort(error);
+      this.#abort(error);
     });
-    this.#watch.start();
+    // A tapped body is not read before it is known which way it is to go.
+    if (tapped === undefined) this.#watch.start();
+    else this.#beginTimer = setTimeout(() => this.#begin(), beginMs);
   }
 
   /** Call `then` when nothing more will come from the network, at once when that is so already. */
@@ -51,19 +68,58 @@ export class AnswerBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uint
   }
 
   /** From the parser: the next bytes. */
+  fromParser(chunk: Uint8Array): void {
+    if (this.#tapped === undefined) this.push(chunk);
+  }
+
+  /** The next bytes. */
   push(chunk: Uint8Array): void {
     if (this.#ended) return;
-    this.receivedBytes += chunk.length;
-    this.#watch.add(chunk.length);
+    this.#note(chunk.length);
     this.#queue.push(chunk);
     this.#queuedBytes += chunk.length;
     if (this.#queuedBytes >= highWaterBytes && !this.#paused) {
       this.#paused = true;
       this.#watch.stop();
-      this.#control.pause();
+      (this.#tapped ?? this.#control).pause();
       this.onHold?.(true);
     }
     this.#wakeUp();
+  }
+
+  #note(bytes: number): void {
+    this.#onBytes(bytes);
+    this.#watch.add(bytes);
+  }
+
+  /** Whether `receive` can do anything. */
+  get canReceive(): boolean {
+    return !this.#ended && this.#tapped?.canReceive === true;
+  }
+
+  /**
+   * Have all that comes written to a file, without JavaScript. Resolves to how many bytes are in it; what is left, or why
+   * there is no more, comes by `next`.
+   */
+  async receive(target: ReceiveTarget): Promise<number> {
+    if (this.#tapped === undefined || !this.canReceive) return 0;
+    clearTimeout(this.#beginTimer);
+    this.#watch.start();
+    let known = 0;
+    const onWritten = (bytes: number): void => {
+      this.#note(bytes - known);
+      known = bytes;
+      target.onWritten(bytes);
+    };
+    return this.#tapped.receive({ ...target, onWritten }, (chunk) => this.push(chunk));
+  }
+
+  /** Before the first chunk. */
+  #begin(): void {
+    if (this.#ended || this.#tapped?.isFresh !== true) return;
+    clearTimeout(this.#beginTimer);
+    this.#watch.start();
+    this.#tapped.begin((chunk) => this.push(chunk));
   }
 
   /** From the parser: the body is whole. */
@@ -82,12 +138,19 @@ export class AnswerBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uint
   cancel(): void {
     this.#queue.length = 0;
     this.#queuedBytes = 0;
-    if (this.#ended) return;
-    this.#finish();
-    this.#control.abort(new Error('body cancelled'));
+    // A tapped body that failed here, not at the connection, still holds it.
+    if (this.#ended && this.#tapped?.isOver !== false) return;
+    if (!this.#ended) this.#finish();
+    this.#abort(new Error('body cancelled'));
+  }
+
+  #abort(error: Error): void {
+    this.#tapped?.cancel();
+    this.#control.abort(error);
   }
 
   async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    this.#begin();
     for (;;) {
       const chunk = this.#queue.shift();
       if (chunk !== undefined) {
@@ -118,11 +181,12 @@ export class AnswerBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uint
     if (this.#ended) return;
     this.#watch.start();
     this.onHold?.(false);
-    this.#control.resume();
+    (this.#tapped ?? this.#control).resume();
   }
 
   #finish(): void {
     this.#ended = true;
+    clearTimeout(this.#beginTimer);
     this.#watch.stop();
     this.#wakeUp();
     const waiting = this.#settled;

@@ -11,6 +11,7 @@ import {
 } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { buildConnector } from 'undici';
+import { ConnectionTap } from './connection-tap.js';
 import { errors } from './dispatchers.js';
 import { readBufferBytes, readBuffers } from './read-buffers.js';
 
@@ -19,6 +20,8 @@ export interface ConnectorOptions {
   readonly timeoutMs: number;
   readonly tls: Pick<ConnectionOptions, 'rejectUnauthorized' | 'secureContext'>;
   readonly lookup?: TcpSocketConnectOpts['lookup'];
+  /** Take long bodies off plain connections (`connection-tap`): for who claims them. */
+  readonly tapsBodies?: boolean;
 }
 
 /** What is left of a buffer is used while it takes a TLS record (2^14 bytes, RFC 8446 5.1), or one read of 64 KiB. */
@@ -41,14 +44,16 @@ class PooledReads {
   #start = 0;
   #end = 0;
   #flushing = false;
+  #tap: ConnectionTap | undefined;
 
   constructor(isTls: boolean) {
     this.#isTls = isTls;
   }
 
-  attach(socket: Socket): void {
+  attach(socket: Socket, tapsBodies: boolean): void {
     this.#socket = socket;
     const push = socket.push.bind(socket);
+    if (tapsBodies && !this.#isTls) this.#tap = new ConnectionTap(socket, push);
     // The end must not overtake what waits to be handed on.
     socket.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
       if (chunk === null) this.#flush();
@@ -88,6 +93,7 @@ class PooledReads {
     }
     const socket = this.#socket;
     if (socket === undefined) return true;
+    if (this.#tap?.body?.isHeld === true) return false;
     return socket.readableLength + this.#end - this.#start < socket.readableHighWaterMark;
   }
 
@@ -97,12 +103,17 @@ class PooledReads {
     const chunk = this.#buffer.subarray(this.#start, this.#end);
     this.#start = this.#end;
     readBuffers.filled(chunk, chunk.length);
-    if (!socket.destroyed) socket.push(chunk);
+    if (this.#tap?.take(chunk) !== true && !socket.destroyed) socket.push(chunk);
   }
 }
 
 /** A connector for undici's `Agent`: plain or TLS by the protocol, with session resumption. */
-export function pooledConnector({ timeoutMs, tls, lookup }: ConnectorOptions): buildConnector.connector {
+export function pooledConnector({
+  timeoutMs,
+  tls,
+  lookup,
+  tapsBodies = false,
+}: ConnectorOptions): buildConnector.connector {
   const sessions = new Map<string, Buffer>();
   const common = lookup === undefined ? {} : { lookup };
 
@@ -148,7 +159,7 @@ export function pooledConnector({ timeoutMs, tls, lookup }: ConnectorOptions): b
     const socket = isTls
       ? openTls(hostname, portNumber, name, reads.onread)
       : openPlain(hostname, portNumber, reads.onread);
-    reads.attach(socket);
+    reads.attach(socket, tapsBodies);
     const timer = setTimeout(() => {
       socket.destroy(new errors.ConnectTimeoutError(`no connection to ${hostname}:${portNumber}`));
     }, timeoutMs);

@@ -7,6 +7,7 @@ import type { Dispatcher } from 'undici';
 import { ImgfsError, type ErrorContext, redactUrl } from '../../../errors/imgfs-error.js';
 import { counter } from '../../../observe/metrics.js';
 import { AnswerBody } from './answer-body.js';
+import { claimTapped } from './connection-tap.js';
 import { connectionError } from './connection-error.js';
 import type { ResponseHeaders } from './headers.js';
 import { sliceBytes, slicesOf, type RequestBody } from './request-body.js';
@@ -123,17 +124,25 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (status < 200) return;
     clearTimeout(this.#timer);
     this.#sendWatch.stop();
-    const body = new AnswerBody(controller, this.#request.stall, (bytes) =>
-      this.#error('timeout', `the answer stalled: ${bytes} bytes in ${this.#request.stall.windowMs} ms`),
+    const { stall } = this.#request;
+    const claimed = claimTapped(headers);
+    const body = new AnswerBody(
+      controller,
+      {
+        ...stall,
+        onStall: (bytes) =>
+          this.#error('timeout', `the answer stalled: ${bytes} bytes in ${stall.windowMs} ms`),
+        onBytes: (bytes) => bytesReceived.add(bytes),
+      },
+      claimed.tapped,
     );
     this.#body = body;
     const context = { ...this.#context, status };
-    this.#resolve({ status, headers, body, url: this.#request.url, context });
+    this.#resolve({ status, headers: claimed.headers, body, url: this.#request.url, context });
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    bytesReceived.add(chunk.length);
-    this.#body?.push(chunk);
+    this.#body?.fromParser(chunk);
   }
 
   onResponseEnd(): void {
