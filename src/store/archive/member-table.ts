@@ -67,6 +67,7 @@ export class MemberTable {
       `read ${this.path}: member ${JSON.stringify(name.slice(0, 300))}: ${why}`,
       {
         path: this.path,
+        hint: 'the archive is incomplete or was put together wrongly: save the image again',
       },
     );
   }

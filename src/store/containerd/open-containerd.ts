@@ -4,6 +4,7 @@
  */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { explained } from '../../errors/explained.js';
 import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import { archiveIdentity } from '../archive/archive-file.js';
 import type { EngineName } from '../engine-name.js';
@@ -61,11 +62,20 @@ function containerdSource(root: string, namespace: string | undefined): Snapshot
     load: async (options) => {
       // Before the reading: what changes meanwhile is read again the next time.
       const before = await identity();
-      const namespaces = readNamespaces(await copyDatabase(database, options), database);
+      const namespaces = namespacesOf(await copyDatabase(database, options), database);
       const images = imagesOf(namespaces, namespace, database);
       return { identity: before, snapshot: makeSnapshot(root, images) };
     },
   };
+}
+
+function namespacesOf(copy: Buffer, path: string): ReturnType<typeof readNamespaces> {
+  try {
+    return readNamespaces(copy, path);
+  } catch (error) {
+    const hint = 'the database is damaged: look what containerd says of it (journalctl -u containerd)';
+    throw explained(error, { path, hint });
+  }
 }
 
 function imagesOf(

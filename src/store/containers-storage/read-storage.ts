@@ -1,6 +1,7 @@
 /** One version of a containers-storage: its images by name, manifests and configs as they are, layers as tars. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { explained } from '../../errors/explained.js';
 import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import { digestHex, isDigest, type Digest } from '../../oci/digest.js';
 import { mediaTypes } from '../../oci/media-type.js';
@@ -48,15 +49,31 @@ async function document(path: string, isOptional = false): Promise<Uint8Array> {
   }
 }
 
+/** An engine replaces its lists as a whole: one that breaks off was left so by an outage. */
+async function parsed<Value>(
+  path: string,
+  parse: (bytes: Uint8Array, what: string) => Value,
+  isOptional = false,
+): Promise<Value> {
+  const bytes = await document(path, isOptional);
+  try {
+    return parse(bytes, path);
+  } catch (error) {
+    const hint =
+      'the storage is damaged: podman system reset empties it, or put this file back from a backup';
+    throw explained(error, { path, hint });
+  }
+}
+
 /** Read everything but the layers. @throws ImgfsError `invalid-content`, `denied`, `not-found`. */
 export async function readStorage(root: StorageRoot): Promise<Snapshot> {
   const imagesPath = join(root.imagesFolder, 'images.json');
   // Images first: a layer is listed before the image that needs it, and goes after it.
-  const images = parseImages(await document(imagesPath), imagesPath);
+  const images = await parsed(imagesPath, parseImages);
   const layers = new Map<string, StoredLayer>();
   for (const name of ['layers.json', 'volatile-layers.json']) {
     const path = join(root.layersFolder, name);
-    for (const layer of parseLayers(await document(path, true), path)) layers.set(layer.id, layer);
+    for (const layer of await parsed(path, parseLayers, true)) layers.set(layer.id, layer);
   }
   return new StorageReader(root, images, layers).snapshot();
 }
@@ -115,7 +132,8 @@ class StorageReader {
       this.blobs.set(descriptor.digest, { bytes });
       return { descriptor, names };
     } catch (error) {
-      const failure = fileError(error, 'read image', join(this.root.imagesFolder, image.id));
+      const path = join(this.root.imagesFolder, image.id);
+      const failure = fileError(explained(error, { path }), 'read image', path);
       log.warn('an image of the storage cannot be read', { image: image.id, error: failure.message });
       if (image.digest === undefined) return undefined;
       this.problems.set(image.digest, failure);

@@ -188,6 +188,7 @@ export class EngineApi {
     return new ImgfsError(
       code,
       `${what}: the engine at ${this.socket} answers ${answer.statusCode}: ${oneLine(message)}`,
+      code === 'unavailable' ? { hint: 'the log of the engine says more (journalctl -u docker)' } : {},
     );
   }
 

@@ -13,6 +13,9 @@ import { withLock } from '../layout/lock.js';
 import type { CallOptions } from '../store.js';
 import type { EngineApi } from './engine-api.js';
 
+const exportHint =
+  'read it again, which asks for it anew; the log of the engine says more (journalctl -u docker)';
+
 /** Another process may be fetching the same image: 10 GB at 20 MB/s. */
 const lockTimeoutMs = 10 * 60_000;
 
@@ -102,8 +105,16 @@ export class EngineExports {
       return await openArchiveStore('docker-archive', path, {}, options);
     } catch (error) {
       // An export that broke off looks like an archive that was cut.
-      if (isImgfsError(error, 'invalid-content')) await unlink(path).catch(() => undefined);
-      throw error;
+      if (!isImgfsError(error, 'invalid-content')) throw error;
+      await unlink(path).catch(() => undefined);
+      throw new ImgfsError(
+        'invalid-content',
+        `export image ${id}: what the engine at ${this.api.socket} gave: ${error.message}`,
+        {
+          cause: error,
+          hint: exportHint,
+        },
+      );
     }
   }
 
@@ -124,9 +135,14 @@ export class EngineExports {
       await unlink(temporary).catch(() => undefined);
       const name = fsErrorCode(error) ?? '';
       if (name.startsWith('UND_ERR') || name === 'ECONNRESET') {
-        throw new ImgfsError('unavailable', `export image ${id}: the engine broke off (${name})`, {
-          cause: error,
-        });
+        throw new ImgfsError(
+          'unavailable',
+          `export image ${id}: the engine at ${this.api.socket} broke off (${name})`,
+          {
+            cause: error,
+            hint: exportHint,
+          },
+        );
       }
       throw fileError(error, 'export image into', path);
     }

@@ -113,6 +113,7 @@ export class ImageTable {
       const known = this.someNames();
       throw new ImgfsError('not-found', `resolve ${name}: ${this.path} has no image of that name`, {
         reference: name,
+        path: this.path,
         ...(known === '' ? {} : { hint: `it has: ${known}` }),
       });
     }
@@ -127,6 +128,7 @@ export class ImageTable {
     }
     throw new ImgfsError('invalid-content', `resolve ${name}: ${found.length} images have that name`, {
       reference: name,
+      path: this.path,
       hint: `choose one by position: ${found.map((entry) => `@${entry.position}`).join(', ')}`,
     });
   }

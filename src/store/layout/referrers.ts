@@ -3,6 +3,7 @@
  * tag `sha256-<hex>` (distribution-spec, "Referrers Tag Schema"), which regclient writes into layouts too.
  */
 import { LRUCache } from 'lru-cache';
+import type { ErrorCode } from '../../errors/codes.js';
 import { isImgfsError } from '../../errors/imgfs-error.js';
 import { digestAlgorithm, digestHex, type Digest } from '../../oci/digest.js';
 import type { Descriptor } from '../../oci/descriptor.js';
@@ -66,34 +67,41 @@ export class ReferrersIndex {
 
   private async children(descriptor: Descriptor): Promise<readonly Descriptor[]> {
     const manifest = await this.parse(descriptor);
-    return manifest?.kind === 'index' ? manifest.manifests : [];
+    return typeof manifest === 'object' && manifest.kind === 'index' ? manifest.manifests : [];
   }
 
   private async referral(descriptor: Descriptor): Promise<Referral> {
     const known = this.known.get(descriptor.digest);
     if (known !== undefined) return known === 'none' ? false : known;
     const manifest = await this.parse(descriptor);
+    if (manifest === 'not now') return false;
     const referral = manifest === undefined ? false : referralOf(descriptor, manifest);
     this.known.set(descriptor.digest, referral === false ? 'none' : referral);
     return referral;
   }
 
-  /** Undefined for what is missing or no manifest: one damaged image must not hide the referrers of all others. */
-  private async parse(descriptor: Descriptor): Promise<Manifest | undefined> {
+  /**
+   * Undefined for what is missing or no manifest, `not now` for what an engine is writing or removing: one image that cannot
+   * be read must not hide all others.
+   */
+  private async parse(descriptor: Descriptor): Promise<Manifest | 'not now' | undefined> {
     try {
       return parseManifest(await this.read(descriptor.digest), descriptor.mediaType);
     } catch (error) {
-      if (
-        ['not-found', 'invalid-content', 'unsupported', 'too-large'].some((code) =>
-          isImgfsError(error, code as 'not-found'),
-        )
-      ) {
-        return undefined;
-      }
+      if (isImgfsError(error) && unreadable.has(error.code)) return undefined;
+      if (isImgfsError(error) && passing.has(error.code)) return 'not now';
       throw error;
     }
   }
 }
+
+const unreadable: ReadonlySet<ErrorCode> = new Set([
+  'not-found',
+  'invalid-content',
+  'unsupported',
+  'too-large',
+]);
+const passing: ReadonlySet<ErrorCode> = new Set(['busy', 'stale', 'unavailable']);
 
 function referralOf({ mediaType, digest, size }: Descriptor, manifest: Manifest): Referral {
   const { subject, annotations } = manifest;

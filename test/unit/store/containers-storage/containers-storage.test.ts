@@ -147,6 +147,9 @@ describe('containers-storage', limits, () => {
       ),
     );
     await rejectsWith(manifestOf(store), 'busy');
+    // Looking for referrers reads every image.
+    const { digest } = (await store.resolve({ repository: 'localhost/second', tag: 'v2' })).descriptor;
+    assert.deepEqual(await collect(store.referrers('', digest)), []);
     assert.equal((await manifestOf(store, 'localhost/second', 'v2')).layers.length, 2);
     await writeFile(path, JSON.stringify(layers.filter(({ id }) => id !== ids[1])));
     await rejectsWith(manifestOf(store), 'stale');
