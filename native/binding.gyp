@@ -53,6 +53,7 @@
         "src/tar/parser.cc",
         "src/tar/pax.cc",
         "src/tar/sparse.cc",
+        "src/thread-module.cc",
         "src/zstd-decoder.cc"
       ],
       "defines": ["NAPI_VERSION=8", "_FILE_OFFSET_BITS=64"],

@@ -17,5 +17,6 @@ NAPI_MODULE_INIT() {
   imgfs::registerLayer(env, exports);
   imgfs::registerArchive(env, exports);
   imgfs::registerReceive(env, exports);
+  imgfs::registerThread(env, exports);
   return exports;
 }

@@ -17,4 +17,7 @@ void registerReceive(napi_env env, napi_value exports);
 // `exports.layer`: random access into compressed layers.
 void registerLayer(napi_env env, napi_value exports);
 
+// `exports.thread`: how the kernel's scheduler treats the calling thread.
+void registerThread(napi_env env, napi_value exports);
+
 }  // namespace imgfs

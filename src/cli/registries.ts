@@ -7,6 +7,7 @@ import type { CredentialSource } from '../store/registry/credential.js';
 import type { EndpointResolver } from '../store/registry/endpoint.js';
 import { parsePlatform } from '../oci/platform.js';
 import { parseLocation } from '../store/location.js';
+import { processEnvironment } from '../store/registry/config/environment.js';
 import type { OpenStoreOptions } from '../store/open.js';
 import type { ImageStore } from '../store/store.js';
 import type { RegistryStore } from '../store/registry/registry-store.js';
@@ -36,6 +37,17 @@ export function archiveOptions(settings: Settings): Pick<OpenStoreOptions, 'spoo
 export async function openLocalStore(location: string, settings: Settings): Promise<ImageStore> {
   const { openStore } = await import('../store/open.js');
   return openStore(parseLocation(location), archiveOptions(settings));
+}
+
+/** Load what the first request to a registry and the first look into these stores need. */
+export async function prepareStores(settings: Settings, locals: readonly LocalStore[]): Promise<void> {
+  if (!settings.offline) {
+    const { rehearseRequest } = await import('../store/registry/rehearsal.js');
+    await rehearseRequest(processEnvironment());
+  }
+  if (locals.length === 0) return;
+  const { loadStoreCode } = await import('../store/open.js');
+  for (const { location } of locals) await loadStoreCode(parseLocation(location));
 }
 
 async function openExpected(location: string, settings: Settings): Promise<ImageStore> {

@@ -49,42 +49,43 @@ function engineOf(location: Location): EngineName {
   throw new ImgfsError('internal', `open ${location.transport}: not a location of an engine`);
 }
 
+const openArchive = async (
+  transport: 'oci-archive' | 'docker-archive',
+  location: Location,
+  options: OpenStoreOptions,
+): Promise<ImageStore> =>
+  (await localCode[transport]()).openArchiveStore(transport, pathOf(location), options, options);
+
+/** The code of the stores that are on this machine. */
+const localCode = {
+  oci: () => import('./layout/open-layout.js'),
+  'oci-archive': () => import('./archive/archive-store.js'),
+  'docker-archive': () => import('./archive/archive-store.js'),
+  'containers-storage': () => import('./containers-storage/open-storage.js'),
+  containerd: () => import('./containerd/open-containerd.js'),
+  'docker-daemon': () => import('./docker-daemon/docker-daemon-store.js'),
+  tarball: () => import('./tarball/open-tarball.js'),
+  sif: () => import('./sif/open-sif.js'),
+  dir: () => import('./dir/dir-store.js'),
+};
+
+/** Load what opening such a location needs, so that its first use does not have to. */
+export async function loadStoreCode({ transport }: Location): Promise<void> {
+  if (transport !== 'docker') await localCode[transport]();
+}
+
 /** Openers of the stores that are on this machine. */
 export const localOpeners: StoreOpeners = {
-  oci: async (location, options) => {
-    const { openLayoutStore } = await import('./layout/open-layout.js');
-    return openLayoutStore(pathOf(location), options);
-  },
-  'oci-archive': async (location, options) => {
-    const { openArchiveStore } = await import('./archive/archive-store.js');
-    return openArchiveStore('oci-archive', pathOf(location), options, options);
-  },
-  'docker-archive': async (location, options) => {
-    const { openArchiveStore } = await import('./archive/archive-store.js');
-    return openArchiveStore('docker-archive', pathOf(location), options, options);
-  },
-  'containers-storage': async (location, options) => {
-    const { openContainersStorage } = await import('./containers-storage/open-storage.js');
-    return openContainersStorage(engineOf(location), options);
-  },
-  containerd: async (location, options) => {
-    const { openContainerd } = await import('./containerd/open-containerd.js');
-    return openContainerd(engineOf(location), options);
-  },
-  'docker-daemon': async (location, options) => {
-    const { openDockerDaemon } = await import('./docker-daemon/docker-daemon-store.js');
-    return openDockerDaemon(engineOf(location), options);
-  },
-  tarball: async (location, options) => {
-    const { openTarball } = await import('./tarball/open-tarball.js');
-    return openTarball(pathOf(location), options);
-  },
-  sif: async (location, options) => {
-    const { openSif } = await import('./sif/open-sif.js');
-    return openSif(pathOf(location), options);
-  },
-  dir: async (location, options) => {
-    const { openDirStore } = await import('./dir/dir-store.js');
-    return openDirStore(pathOf(location), options);
-  },
+  oci: async (location, options) => (await localCode.oci()).openLayoutStore(pathOf(location), options),
+  'oci-archive': (location, options) => openArchive('oci-archive', location, options),
+  'docker-archive': (location, options) => openArchive('docker-archive', location, options),
+  'containers-storage': async (location, options) =>
+    (await localCode['containers-storage']()).openContainersStorage(engineOf(location), options),
+  containerd: async (location, options) =>
+    (await localCode.containerd()).openContainerd(engineOf(location), options),
+  'docker-daemon': async (location, options) =>
+    (await localCode['docker-daemon']()).openDockerDaemon(engineOf(location), options),
+  tarball: async (location, options) => (await localCode.tarball()).openTarball(pathOf(location), options),
+  sif: async (location, options) => (await localCode.sif()).openSif(pathOf(location), options),
+  dir: async (location, options) => (await localCode.dir()).openDirStore(pathOf(location), options),
 };

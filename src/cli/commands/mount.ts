@@ -61,6 +61,8 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
   const settings = await mountSettings(args);
   if (args['foreground'] === true) {
     const { serve } = await import('../mount/serve.js');
+    const { preferThisThread } = await import('../../addon/prefer-thread.js');
+    preferThisThread(false);
     return serve(settings, context, (ready) => {
       context.out.note(`mounted at ${ready.mountPoint} (${ready.driver}); Ctrl-C unmounts`);
     });

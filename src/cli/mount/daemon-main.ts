@@ -4,6 +4,7 @@
  */
 import '../lean-parser.js';
 import { closeSync, writeSync } from 'node:fs';
+import { preferThisThread } from '../../addon/prefer-thread.js';
 import { exitCodeOf } from '../../errors/errno.js';
 import { ImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import { packageVersion } from '../package-version.js';
@@ -42,6 +43,7 @@ try {
   const settings = await settingsFromStdin();
   process.title = `imgfs mount ${settings.mountPoint}`;
   process.chdir('/');
+  preferThisThread(true);
   await serve(settings, { signal, version: packageVersion() }, (ready) =>
     answerParent({ ok: true, ...ready }),
   );

@@ -20,6 +20,12 @@ import type { MountSettings, ReadyMessage } from './mount-settings.js';
  */
 const youngGeneration = '--max-semi-space-size=2';
 
+/**
+ * Of so little one thread collects what is young in 1 to 3 ms. Several take as long as the slowest of them waits for a
+ * processor, and JavaScript waits for that: beside threads that decode, up to 250 ms were seen.
+ */
+const collectAlone = '--no-parallel-scavenge';
+
 /** Mounting takes well under a second without a network; a machine that swaps gets this long. */
 const readyTimeoutMs = 30_000;
 
@@ -79,7 +85,7 @@ export async function startDaemon(
   const main = fileURLToPath(new URL('./daemon-main.js', import.meta.url));
   if (settings.logFile !== undefined) mkdirSync(dirname(settings.logFile), { recursive: true, mode: 0o700 });
   const log = settings.logFile === undefined ? 'ignore' : openSync(settings.logFile, 'a', 0o600);
-  const child = spawn(process.execPath, [youngGeneration, main, settings.mountPoint], {
+  const child = spawn(process.execPath, [youngGeneration, collectAlone, main, settings.mountPoint], {
     detached: true,
     stdio: ['pipe', log, log, 'pipe'],
   });

@@ -8,6 +8,7 @@ import { ErrorLog } from '../../observe/error-log.js';
 import { createLogger, setLogSink } from '../../observe/log.js';
 import type { CommandContext } from '../command.js';
 import { readPolicy } from '../read-policy.js';
+import { prepareStores } from '../registries.js';
 import { openRuntime, openTree } from '../runtime.js';
 import { controlFiles } from './control-files.js';
 import { endAtOnceSignal } from './end-at-once.js';
@@ -87,6 +88,7 @@ export async function serve(
   const policy = settings.policyFile === undefined ? undefined : await readPolicy(settings.policyFile);
   const { driver, reason } = await chooseDriver(settings.driver);
   const expected = settings.stores.map((store) => ({ ...store, expected: true }));
+  await prepareStores(settings, expected);
   const runtime = await openRuntime(settings, expected);
   const events = new EventLog();
   const errorLog = new ErrorLog();

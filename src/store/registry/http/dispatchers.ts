@@ -14,8 +14,13 @@ type Undici = typeof undici;
 export const Agent = require('undici/lib/dispatcher/agent.js') as Undici['Agent'];
 export const errors = require('undici/lib/core/errors.js') as Undici['errors'];
 
-/** An agent that goes through a proxy; loads all of undici. */
+/** The class of agents that go through a proxy; loads all of undici. */
+export function loadProxyAgent(): Undici['ProxyAgent'] {
+  return (require('undici') as Undici).ProxyAgent;
+}
+
+/** An agent that goes through a proxy. */
 export function openProxyAgent(options: undici.ProxyAgent.Options): undici.ProxyAgent {
-  const { ProxyAgent } = require('undici') as Undici;
+  const ProxyAgent = loadProxyAgent();
   return new ProxyAgent(options);
 }
