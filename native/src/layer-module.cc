@@ -181,6 +181,7 @@ class StepTask final : public Task {
 
 struct SpanHandle {
   explicit SpanHandle(std::unique_ptr<SpanReader> made) : reader(std::move(made)) {}
+  // Null once it was closed.
   std::unique_ptr<SpanReader> reader;
   bool busy = false;
 };
@@ -268,6 +269,12 @@ bool claim(napi_env env, T* handle) {
   return false;
 }
 
+bool claimSpans(napi_env env, SpanHandle* handle) {
+  if (handle->reader != nullptr) return claim(env, handle);
+  napi_throw_error(env, nullptr, "the handle is closed");
+  return false;
+}
+
 // restoreIndexer(handle, state) -> boolean
 napi_value restoreIndexer(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
@@ -339,7 +346,7 @@ napi_value nextSpan(napi_env env, napi_callback_info info) {
   SpanHandle* handle = args.external<SpanHandle>(0);
   const Bytes input = args.bytes(1), output = args.bytes(2), sha256 = args.bytes(3);
   const double crc = args.number(4), check = args.number(5);
-  if (!args.ok() || !claim(env, handle)) return nullptr;
+  if (!args.ok() || !claimSpans(env, handle)) return nullptr;
   if (sha256.length != 32) {
     napi_throw_range_error(env, nullptr, "a sha256 has 32 bytes");
     return nullptr;
@@ -353,6 +360,14 @@ napi_value nextSpan(napi_env env, napi_callback_info info) {
                                          static_cast<SpanCheck>(check));
   for (const size_t index : {0, 1, 2}) task->hold(env, args.value(index));
   return Task::start(env, std::move(task), "imgfs:span");
+}
+
+// closeSpans(handle): its memory goes now, not when the handle is found to be garbage
+napi_value closeSpans(napi_env env, napi_callback_info info) {
+  Arguments args(env, info);
+  SpanHandle* handle = args.external<SpanHandle>(0);
+  if (args.ok() && claim(env, handle)) handle->reader.reset();
+  return nullptr;
 }
 
 class CheckTask final : public Task {
@@ -382,7 +397,7 @@ napi_value decodeBetweenFilesCall(napi_env env, napi_callback_info info) {
   SpanHandle* handle = args.external<SpanHandle>(0);
   const Bytes records = args.bytes(1);
   const double blobFd = args.number(2), decodedFd = args.number(3);
-  if (!args.ok() || !claim(env, handle)) return nullptr;
+  if (!args.ok() || !claimSpans(env, handle)) return nullptr;
   handle->busy = true;
   auto task = std::make_unique<FilesTask>(handle, records, static_cast<int>(blobFd), static_cast<int>(decodedFd));
   task->hold(env, args.value(0));
@@ -465,6 +480,7 @@ void registerLayer(napi_env env, napi_value exports) {
       {"keepDecoded", nullptr, keepDecoded, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"stepIndexer", nullptr, stepIndexer, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"openSpans", nullptr, openSpans, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"closeSpans", nullptr, closeSpans, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"nextSpan", nullptr, nextSpan, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"decodeBetweenFiles", nullptr, decodeBetweenFilesCall, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"countRight", nullptr, countRightCall, nullptr, nullptr, nullptr, napi_enumerable, nullptr},

@@ -172,6 +172,7 @@ export class OpenLayer implements Layer {
     this.abort.abort();
     await this.pass.catch(() => undefined);
     this.settle('failed', new ImgfsError('bad-handle', 'read layer: it was closed'));
+    this.data?.close();
     await this.index?.close();
     for (const retired of this.retired) await retired.close();
     await this.decoded?.close();
@@ -249,6 +250,7 @@ export class OpenLayer implements Layer {
     };
     const readDirect = (range: ByteRange, options?: CallOptions): Promise<Uint8Array> =>
       readFromStore(this.parts.source, range, options);
+    this.data?.close();
     this.data = new LayerData({ format, blob, spans, readWindow, decoded, readDirect, onBadIndex });
   }
 

@@ -1,9 +1,10 @@
 /**
  * Preloaded into a daemon by a test (`NODE_OPTIONS=--import …`): every file of code that it loads is a line in
- * `$IMGFS_LOADED_FILE.<pid>`, in the order of loading.
+ * `$IMGFS_LOADED_FILE.<pid>`, in the order of loading. Only the main thread's: what workers load holds nobody up.
  */
 import { appendFileSync } from 'node:fs';
 import { createRequire, register } from 'node:module';
+import { isMainThread } from 'node:worker_threads';
 
 /** Modules are loaded on a thread of Node's own, which takes its hooks as the text of a module. */
 const hooks = `
@@ -18,7 +19,7 @@ const hooks = `
 type Extension = (module: unknown, path: string) => void;
 
 const prefix = process.env['IMGFS_LOADED_FILE'];
-if (prefix !== undefined) {
+if (prefix !== undefined && isMainThread) {
   const file = `${prefix}.${process.pid}`;
   register(`data:text/javascript,${encodeURIComponent(hooks)}`, { data: { file } });
   // What is required does not come by the hooks.

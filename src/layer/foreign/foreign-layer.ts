@@ -208,6 +208,7 @@ export class ForeignLayer implements Layer {
     this.abort.abort();
     await this.ready.catch(() => undefined);
     await this.ownReady?.catch(() => undefined);
+    this.foreign?.data.close();
     await this.foreign?.index.close();
     await this.foreign?.decoded?.close();
     if (this.usesOwn && this.foreign !== undefined) await this.removeFiles();

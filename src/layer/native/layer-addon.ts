@@ -32,7 +32,7 @@ export interface IndexerStep {
   readonly decodedLost: boolean;
 }
 
-/** Spans being read one behind the other, held by the addon until it is garbage. */
+/** Spans being read one behind the other, held by the addon until `closeSpans`, or until it is garbage. */
 export type SpansHandle = { readonly __brand: 'SpansHandle' };
 
 /** Results of `nextSpan`: `SpanResult` in native/src/span-reader.h. */
@@ -78,6 +78,11 @@ export interface LayerAddon {
     window: Uint8Array,
     windowLength: number,
   ): SpansHandle;
+  /**
+   * Give back the decoder's 80 KB, which the garbage collector knows nothing of. The handle is of no use any more. Throws while
+   * it is at work.
+   */
+  closeSpans(handle: SpansHandle): void;
   /**
    * Decode the next span: `input` is all its bytes of the blob, `output` has room for exactly what it yields. The
    * promise gives a place in `spanResults`. `check` is a place in `spanChecks`; with `output`, `crc` is the number of

@@ -24,6 +24,10 @@ export class ChunkReader implements SpanReader {
     if (whole !== output) output.set(whole.subarray(span.skip));
   }
 
+  close(): void {
+    // Each chunk has a decoder of its own.
+  }
+
   /** Fill `whole`; false when the bytes do not decode to so much, or to something else. */
   private async decode(span: Span, input: Uint8Array, whole: Uint8Array): Promise<boolean> {
     const addon = layerAddon();
@@ -31,8 +35,12 @@ export class ChunkReader implements SpanReader {
       return this.decodeInNode(span, input, whole);
     const handle = addon.openSpans(layerFormats.indexOf(this.format), 0, 0, new Uint8Array(0), 0);
     const check = spanChecks.indexOf('output');
-    const result = await addon.nextSpan(handle, input, whole, span.sha256, span.skip, check);
-    return spanResults[result] === 'ok';
+    try {
+      const result = await addon.nextSpan(handle, input, whole, span.sha256, span.skip, check);
+      return spanResults[result] === 'ok';
+    } finally {
+      addon.closeSpans(handle);
+    }
   }
 
   private async decodeInNode(span: Span, input: Uint8Array, whole: Uint8Array): Promise<boolean> {

@@ -52,6 +52,11 @@ export class LayerData {
     });
   }
 
+  /** Give back decoders. What is under way ends as it would. */
+  close(): void {
+    this.runs.close();
+  }
+
   /** Note that a file was opened whose bytes begin at `start`: who goes through the layer may read them without asking. */
   passed(start: number): void {
     const reader = this.readers.passing(start);

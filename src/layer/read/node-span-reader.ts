@@ -36,6 +36,11 @@ export class NodeSpanReader implements SpanReader {
     if (span.check === 'both' && crc32(output) !== span.crc) throw indexMismatch(span);
   }
 
+  close(): void {
+    this.stream?.close();
+    this.stream = undefined;
+  }
+
   private async decode(span: Span, input: Uint8Array, output: Uint8Array): Promise<void> {
     try {
       await this.feed(this.prepare(input));

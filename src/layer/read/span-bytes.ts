@@ -33,6 +33,8 @@ export interface SpanReader {
   next(bytes: SpanBytes, output: Uint8Array): Promise<void>;
   /** The same for several spans, between files and without memory of ours; undefined where that cannot be done. */
   readonly betweenFiles?: (records: Uint8Array, files: SpanFiles) => Promise<SpansDone>;
+  /** Give back what it holds; nothing is read after that. Not while it reads. */
+  close(): void;
 }
 
 /** The index says something about its blob that is not so. */

@@ -1,6 +1,7 @@
 /** Decodes spans: natively where the addon is there, with Node's own zlib otherwise. Both check what goes in and out. */
 import { promisify } from 'node:util';
 import { inflateRaw } from 'node:zlib';
+import { gauge } from '../../observe/metrics.js';
 import { spanChecks, startKinds, type Span } from '../index/span-table.js';
 import {
   filesResults,
@@ -32,14 +33,19 @@ const stops = {
   notWritten: 'unwritten',
 } as const satisfies Record<(typeof filesResults)[number], SpansDone['stopped']>;
 
+let openDecoders = 0;
+gauge('imgfs_layer_decoders', 'Decoders of layers that hold memory', () => openDecoders);
+
 class NativeSpanReader implements SpanReader {
   private readonly addon: LayerAddon;
   private readonly handle: SpansHandle;
+  private isOpen = true;
 
   constructor(addon: LayerAddon, format: LayerFormat, start: Span, window: Uint8Array) {
     this.addon = addon;
     const kind = startKinds.indexOf(start.kind);
     this.handle = addon.openSpans(layerFormats.indexOf(format), kind, start.bits, window, start.windowLength);
+    openDecoders += 1;
   }
 
   async next({ span, input }: SpanBytes, output: Uint8Array): Promise<void> {
@@ -59,6 +65,13 @@ class NativeSpanReader implements SpanReader {
       files.decoded,
     );
     return { done, stopped: stops[filesResults[result] ?? 'wrongIndex'] };
+  }
+
+  close(): void {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    openDecoders -= 1;
+    this.addon.closeSpans(this.handle);
   }
 }
 

@@ -54,6 +54,7 @@ export class SpanRuns {
   private readonly locks = new Map<number, Promise<unknown>>();
   /** Until then nothing is decoded from file to file. */
   private refusedUntil = 0;
+  private closed = false;
 
   constructor(parts: SpanRunsParts) {
     this.parts = parts;
@@ -88,14 +89,28 @@ export class SpanRuns {
     let standing = await this.takeReader(start, span.index);
     let bytes: Uint8Array | undefined;
     const onDiskTo = options?.inMemory === true ? span.index : span.index + 1;
-    while (standing.next <= span.index) {
-      options?.signal?.throwIfAborted();
-      const stopped = await this.decodeOnDisk(standing, onDiskTo, options);
-      if (stopped === 'unwritten') standing = await this.takeReader(start, span.index);
-      else if (standing.next <= span.index) bytes = await this.decodeInMemory(standing, span, options);
+    try {
+      while (standing.next <= span.index) {
+        options?.signal?.throwIfAborted();
+        const stopped = await this.decodeOnDisk(standing, onDiskTo, options);
+        if (stopped === 'unwritten') {
+          standing.reader.close();
+          standing = await this.takeReader(start, span.index);
+        } else if (standing.next <= span.index) bytes = await this.decodeInMemory(standing, span, options);
+      }
+    } catch (error) {
+      standing.reader.close();
+      throw error;
     }
     this.putReader(start, standing);
     return bytes;
+  }
+
+  /** Give back all decoders. Loads under way end as they would, and keep theirs no longer. */
+  close(): void {
+    this.closed = true;
+    for (const { reader } of this.standing.values()) reader.close();
+    this.standing.clear();
   }
 
   /** Decode spans before number `to` from file to file, as far as that goes. */
@@ -156,6 +171,7 @@ export class SpanRuns {
     const standing = this.standing.get(start);
     this.standing.delete(start);
     if (standing !== undefined && standing.next <= index) return standing;
+    standing?.reader.close();
     const { format, spans, readWindow } = this.parts;
     const span = spans.get(start);
     const window = span.windowStored === 0 ? new Uint8Array(0) : await readWindow(span);
@@ -164,10 +180,16 @@ export class SpanRuns {
 
   private putReader(start: number, standing: Standing): void {
     const { spans } = this.parts;
-    if (standing.next >= spans.count || spans.kind(standing.next) !== 'inside') return;
+    const isDone = standing.next >= spans.count || spans.kind(standing.next) !== 'inside';
+    if (isDone || this.closed) {
+      standing.reader.close();
+      return;
+    }
     this.standing.set(start, standing);
-    const [oldest] = this.standing.keys();
-    if (this.standing.size > maxReaders && oldest !== undefined) this.standing.delete(oldest);
+    const [oldest] = this.standing.entries();
+    if (this.standing.size <= maxReaders || oldest === undefined) return;
+    this.standing.delete(oldest[0]);
+    oldest[1].reader.close();
   }
 
   /** Bytes of the blob from `first` to `last`, or of as many spans before it as are asked for at once. */

@@ -12,6 +12,7 @@ import type { BlobSource } from '../../../src/content/content.js';
 import { LayerStore, type LayerStoreOptions } from '../../../src/layer/layer-store.js';
 import type { Layer } from '../../../src/layer/layer.js';
 import { layerAddon } from '../../../src/layer/native/layer-addon.js';
+import { snapshotMetrics } from '../../../src/observe/metrics.js';
 import { createNodeZstd } from '../../../src/layer/read/node-zstd.js';
 import { createPrng } from '../../support/prng.js';
 import { packings, sampleFiles, sampleTar, type Packing } from '../../support/sample-layer.js';
@@ -421,6 +422,29 @@ test('a layer that two open is read once, and lives until both gave it back', op
   await assertFiles(two, files.slice(0, 3));
   await two.close();
   assert.ok(place.store.sent <= pack('gzip').length * 1.1);
+});
+
+test('decoders are given back with their run, and all of them with their layer', options, async (t) => {
+  if (withoutAddon) return t.skip('needs the addon');
+  const decoders = (): number => snapshotMetrics()['imgfs_layer_decoders'] ?? Number.NaN;
+  const place = await ground(t);
+  const large = sampleTar([1, 2, 3, 4].flatMap((seed) => sampleFiles(seed)));
+  const source = place.store.add(gzipSync(large, { level: 1 }));
+  await (await place.open(source)).whenReady();
+  await place.close();
+  rmSync(join(place.directory, 'decoded'), { recursive: true, force: true });
+  const layer = await place.open(source);
+  // Backwards, so that each read ends in the middle of a run that nobody goes on with.
+  const byte = Buffer.alloc(1);
+  for (let at = large.length - 1; at > 0; at -= 500_000) {
+    await layer.readDecoded(byte, at);
+    assert.equal(byte[0], large[at]);
+    // As many as stand in the middle of a run, and one at work.
+    assert.ok(decoders() <= 9, `${decoders()} at ${at}`);
+  }
+  assert.ok(decoders() > 0);
+  await place.close();
+  assert.equal(decoders(), 0);
 });
 
 test('an interrupted wait ends at once, and the pass goes on', options, async (t) => {
