@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { stampSeconds } from '../../src/content/verified-stamp.js';
 import { digestHex, digestOf } from '../../src/oci/digest.js';
 import type { ImgfsCommand } from '../support/imgfs-command.js';
+import { reportsSince } from '../support/loop-watch.js';
 import { median, spread, timed, type Measurement } from './section.js';
 
 const blobs = 100_000;
@@ -34,15 +35,16 @@ async function control<T>(mountPoint: string, name: string): Promise<T> {
   return JSON.parse(await readFile(join(mountPoint, '.imgfs', name), 'utf8')) as T;
 }
 
-/** Wait until the cache was listed; resolves to the longest hold-up of the event loop meanwhile, in ms. */
-async function listed(mountPoint: string, loopFile: string): Promise<number> {
+/**
+ * Wait until the cache was listed; resolves to the longest hold-up of the event loop meanwhile, in ms. Before `readyAt`
+ * nobody can be held up: the mount is not there yet.
+ */
+async function listed(mountPoint: string, loopFile: string, readyAt: number): Promise<number> {
   const { pid } = await control<{ pid: number }>(mountPoint, 'status.json');
   while (!(await control<{ known: boolean }>(mountPoint, 'cache.json')).known) await sleep(100);
   await sleep(500);
-  const lines = (await readFile(`${loopFile}.${pid}`, 'utf8')).trim().split('\n');
-  const holds = lines.map((line) => (JSON.parse(line) as { longestMs: number }).longestMs);
-  // The first half second is that of starting; the listing begins behind it.
-  return Math.max(0, ...holds.slice(2));
+  const reports = reportsSince(await readFile(`${loopFile}.${pid}`, 'utf8'), readyAt);
+  return Math.max(0, ...reports.map(({ longestMs }) => longestMs));
 }
 
 export async function* manyBlobs(ground: {
@@ -64,7 +66,7 @@ export async function* manyBlobs(ground: {
         if (code !== 0) throw new Error(stderr);
       }),
     );
-    holds.push(await listed(mountPoint, loopFile));
+    holds.push(await listed(mountPoint, loopFile, Date.now()));
     await imgfs(['umount', mountPoint]);
   }
   yield {

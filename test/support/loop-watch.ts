@@ -1,6 +1,6 @@
 /**
  * Preloaded into a daemon by the bench (`NODE_OPTIONS=--import …`): how long its event loop was held up, written to
- * `$IMGFS_LOOP_FILE.<pid>` as lines of JSON, one for each quarter of a second.
+ * `$IMGFS_LOOP_FILE.<pid>` as lines of JSON, one for each `reportMs`.
  *
  * Where all processors are busy a thread is held up without doing anything: the kernel lets others run first. So what the
  * thread itself used of a processor in one turn is told as well, where Linux counts it (`schedstat`).
@@ -17,6 +17,9 @@ export interface LoopReport {
   readonly longestRunMs: number | null;
 }
 
+/** Short, so that little of what came before a moment is in the report that spans it. */
+export const reportMs = 50;
+
 const file = process.env['IMGFS_LOOP_FILE'];
 /** The timer that the histogram is made of; its own length is in every value. */
 const resolutionMs = 2;
@@ -30,6 +33,12 @@ function runClock(): () => number {
   } catch {
     return () => Number.NaN;
   }
+}
+
+/** Of reports in such a file: all but those of which an ordinary one began before the process was ready. */
+export function reportsSince(text: string, readyAt: number): LoopReport[] {
+  const reports = text.split('\n').filter(Boolean);
+  return reports.map((line) => JSON.parse(line) as LoopReport).filter(({ at }) => at > readyAt + reportMs);
 }
 
 if (file !== undefined) {
@@ -49,5 +58,5 @@ if (file !== undefined) {
     appendFileSync(`${file}.${process.pid}`, `${JSON.stringify(report)}\n`);
     histogram.reset();
     longestRunMs = 0;
-  }, 250).unref();
+  }, reportMs).unref();
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { mustRun, run } from '../../support/child.js';
 import { imgfsIn } from '../../support/imgfs-command.js';
-import type { LoopReport } from '../../support/loop-watch.js';
+import { reportsSince } from '../../support/loop-watch.js';
 import { timed } from '../section.js';
 import type { Ground } from './ground.js';
 
@@ -53,11 +53,11 @@ export async function visit(ground: Ground, cacheDirectory: string): Promise<Vis
   const env = { NODE_OPTIONS: `--import ${loopWatch}`, IMGFS_LOOP_FILE: loopFile };
   const words = ['mount', mountPoint, '--cache-dir', cacheDirectory, '--timeout', '120s'];
   const { code, stderr } = await imgfs(words, { env });
+  const readyAt = Date.now();
   if (code !== 0) throw new Error(`imgfs mount: ${stderr}`);
   const status = JSON.parse(await readFile(join(mountPoint, '.imgfs/status.json'), 'utf8')) as {
     pid: number;
   };
-  const readyAt = Date.now();
   const image = join(mountPoint, host, 'app', tag);
   const rootfs = join(image, 'rootfs');
   return {
@@ -77,10 +77,8 @@ export async function visit(ground: Ground, cacheDirectory: string): Promise<Vis
       return Number(/VmHWM:\s+(\d+) kB/.exec(text)?.[1] ?? Number.NaN) / 1024;
     },
     held: async () => {
-      const lines = (await readFile(`${loopFile}.${status.pid}`, 'utf8').catch(() => '')).trim().split('\n');
-      const reports = lines.filter(Boolean).map((line) => JSON.parse(line) as LoopReport);
-      // The first quarter of a second is that of starting.
-      const after = reports.filter(({ at }) => at > readyAt + 250);
+      const text = await readFile(`${loopFile}.${status.pid}`, 'utf8').catch(() => '');
+      const after = reportsSince(text, readyAt);
       return {
         longestMs: Math.max(0, ...after.map(({ longestMs }) => longestMs)),
         longestRunMs: Math.max(0, ...after.map(({ longestRunMs }) => longestRunMs ?? Number.NaN)),
