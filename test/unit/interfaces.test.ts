@@ -97,6 +97,33 @@ test('every command exists, with its action and its options', { timeout: 60_000 
   }
 });
 
+/** From a test's name to the next test of its file. */
+function bodyOf(source: string, name: string): string {
+  const rest = source.slice(source.indexOf(name));
+  const end = rest.search(/\n\s*(?:test|it|describe)\(/);
+  return end < 0 ? rest : rest.slice(0, end);
+}
+
+test('every test calls what it is to show: the library method, or the command', () => {
+  for (const { method, library, command, test: cell } of rows()) {
+    const colon = cell.indexOf(': ');
+    const source = readFileSync(new URL(`test/${cell.slice(0, colon)}.test.ts`, root), 'utf8');
+    const body = bodyOf(source, cell.slice(colon + 2));
+    const member = library.replaceAll('`', '').split('.').at(-1) ?? '';
+    const isType = /^[A-Z]/.test(member);
+    const [, verb = '', action = verb] = command.replaceAll('`', '').split(' ');
+    const shown = [
+      new RegExp(isType ? member.slice(1) : `\\b${member}\\b`),
+      new RegExp(`'${verb}'[^;]*'${action}'|'${action}'`),
+    ];
+    assert.ok(
+      shown.some((wanted) => wanted.test(body)),
+      `${method}: ${cell} calls neither ${library} nor ${command}`,
+    );
+    assert.match(body, /assert|rejects/, `${method}: ${cell} asserts nothing`);
+  }
+});
+
 test('every test exists, and is not skipped', () => {
   for (const { method, test: cell } of rows()) {
     const colon = cell.indexOf(': ');

@@ -10,6 +10,7 @@ import { openContentCache } from '../../../src/content/disk.js';
 import { startFaultRegistry, type FaultRegistryOptions } from '../../support/fault-registry/index.js';
 import { buildArtifact, buildIndex, sampleImage } from '../../support/image-builder.js';
 import { hastyOptions, openTestStore } from '../../support/registry-client.js';
+import { readTar } from '../../support/read-tar.js';
 import { tempDir } from '../../support/temp.js';
 
 const limits = { timeout: 20_000 };
@@ -124,6 +125,9 @@ test('manifests by tag and by digest are a union by kind', limits, async (t) => 
   assert.ok(byDigest.manifest.kind === 'image' && byDigest.manifest.layers.length === 2);
   assert.deepEqual(Buffer.from(byDigest.bytes), Buffer.from(amd64.manifests[0]?.bytes ?? []));
   assert.deepEqual(await repository.manifests.head('v2'), arm64.descriptor);
+  const got = await repository.manifests.get('v2');
+  assert.deepEqual(got.descriptor, arm64.descriptor);
+  assert.deepEqual(Buffer.from(got.bytes), Buffer.from(arm64.manifests[0]?.bytes ?? []));
   assert.equal(repository.manifests.kindOf(mediaTypes.ociIndex), 'index');
   await assert.rejects(repository.manifests.getByTag('none'), { code: 'not-found' });
 });
@@ -131,6 +135,8 @@ test('manifests by tag and by digest are a union by kind', limits, async (t) => 
 test('a manifest of an accepted type: an index gives the child for the platform', limits, async (t) => {
   const { repository } = await setup(t);
   const accept = [mediaTypes.ociManifest];
+  const source = await repository.source('multi');
+  assert.equal((await source.getManifest({ accept })).descriptor.digest, amd64.descriptor.digest);
   const image = await repository.manifests.get('multi', { accept });
   assert.equal(image.descriptor.digest, amd64.descriptor.digest);
   const arm = await repository.manifests.get('multi', { accept, platform: 'linux/arm64' });
@@ -295,6 +301,70 @@ test('a source gives manifest, blobs, layers, config, history and inspection', l
   const arm = await repository.source('multi', { platform: 'linux/arm64' });
   assert.equal(arm.descriptor.digest, arm64.descriptor.digest);
 });
+
+test('an image by tag, by digest, by both, and for a platform', limits, async (t) => {
+  const { repository } = await setup(t);
+  const { digest } = amd64.descriptor;
+  for (const name of ['v1', digest, `v1@${digest}`])
+    assert.equal((await repository.image(name)).descriptor.digest, digest, name);
+  const arm = await repository.image('multi', { platform: 'linux/arm64' });
+  assert.equal(arm.descriptor.digest, arm64.descriptor.digest);
+  await assert.rejects(repository.image('multi', { platform: 'plan9/mips' }), { code: 'not-found' });
+  await assert.rejects(repository.image('none'), { code: 'not-found' });
+});
+
+test('what a source was asked once it answers again without the registry', limits, async (t) => {
+  const { repository, server } = await setup(t);
+  const source = await repository.source('v1');
+  const ask = async () => [
+    source.reference,
+    (await source.getManifest()).bytes,
+    await source.config(),
+    await source.inspect(),
+  ];
+  const first = await ask();
+  const before = server.requests.length;
+  assert.deepEqual(await ask(), first);
+  assert.deepEqual(
+    server.requests
+      .slice(before)
+      .map(({ path }) => path)
+      .filter((path) => !path.includes('/referrers/')),
+    [],
+  );
+});
+
+test(
+  'archives of a source: for engines under a name, as a layout with all platforms, and its files merged',
+  limits,
+  async (t) => {
+    const { repository } = await setup(t);
+    const source = await repository.source('multi');
+    const whole = async (stream: AsyncIterable<Uint8Array>) => Buffer.concat(await listOf(stream));
+    const members = (tar: Buffer) =>
+      new Map(readTar(tar).map((entry) => [Buffer.from(entry.path).toString(), entry]));
+    const docker = await whole(source.v1TarReader('registry.test/me/app:v9'));
+    assert.match(docker.toString('latin1'), /"RepoTags":\["registry\.test\/me\/app:v9"\]/);
+    assert.ok(members(docker).has('manifest.json'));
+    assert.ok(members(await whole(source.dockerTar())).has('manifest.json'));
+    const oci = members(await whole(source.ociTarReader()));
+    for (const { digest } of [
+      index.descriptor,
+      amd64.descriptor,
+      arm64.descriptor,
+      ...arm64.layers.map(({ descriptor }) => descriptor),
+    ])
+      assert.ok(oci.has(`blobs/${digest.replace(':', '/')}`), digest);
+    const merged = [...members(await whole(source.tarReader())).keys()];
+    const inLayers = amd64.layers.flatMap(({ tar }) => [...members(Buffer.from(tar)).keys()]);
+    const names = (paths: readonly string[]) =>
+      paths
+        .map((path) => path.replace(/^\.\/|\/$/g, ''))
+        .filter((path) => path !== '' && !path.includes('.wh.'));
+    for (const name of names(merged)) assert.ok(names(inLayers).includes(name), `${name} is in no layer`);
+    assert.ok(names(merged).includes('usr/payload'), names(merged).join());
+  },
+);
 
 test('a source has SBOMs and attestations, ready to read', limits, async (t) => {
   const { repository, server } = await setup(t);
