@@ -3,7 +3,7 @@ import type { CallOptions } from '../../store/store.js';
 import type { Layer } from '../layer.js';
 import { Turns } from '../turns.js';
 import { MergedTree } from './merged-tree.js';
-import { Merger, type MergeInput } from './merger.js';
+import { Merger, stepsAtOnce, type MergeInput } from './merger.js';
 
 export class GrowingTree {
   private readonly layer: Layer;
@@ -39,6 +39,7 @@ export class GrowingTree {
     for (; this.rows < table.count; this.rows += 1) {
       this.merger.apply(input, this.rows);
       if (turns.step(4)) await turns.yield();
+      while (this.merger.isBusy) if (turns.step(this.merger.proceed(stepsAtOnce))) await turns.yield();
     }
     return tree;
   }

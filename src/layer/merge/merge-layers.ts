@@ -1,7 +1,7 @@
 /** Layers in, tree out. */
 import type { CallOptions } from '../../store/store.js';
 import type { Layer } from '../layer.js';
-import { Merger, type MergeInput } from './merger.js';
+import { Merger, stepsAtOnce, type MergeInput } from './merger.js';
 import { MergedTree } from './merged-tree.js';
 import { Turns } from '../turns.js';
 
@@ -31,6 +31,7 @@ async function applyAll(
     merger.startLayer(input);
     for (let row = 0; row < input.table.count; row += 1) {
       if (turns.step(merger.apply(input, row))) await turns.yield();
+      while (merger.isBusy) if (turns.step(merger.proceed(stepsAtOnce))) await turns.yield();
     }
   }
   return { merger, turns };

@@ -88,8 +88,10 @@ export class MergedTree {
       if (isDirectory) inodes.addLinks(nodes.inode(parent), 1);
       starts[parent + 1] = (starts[parent + 1] ?? 0) + 1;
     }
-    for (let node = 0; node < count; node += 1)
+    for (let node = 0; node < count; node += 1) {
+      if (turns.step()) await turns.yield();
       starts[node + 1] = (starts[node + 1] ?? 0) + (starts[node] ?? 0);
+    }
     const list = new Uint32Array(starts[count] ?? 0);
     const next = starts.slice();
     for (let node = 1; node < count; node += 1) {

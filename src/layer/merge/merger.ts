@@ -39,8 +39,15 @@ const maxLinks = 255;
 /** Components looked up in one merge: an image of 1,000,000 files needs 20,000,000 at most, hostile ones need more. */
 const maxSteps = 500_000_000;
 const keptProblems = 100;
+/** For `proceed`: 0.1 ms. */
+export const stepsAtOnce = 256;
 
 const split = (path: string): string[] => path.split('/').filter((part) => part !== '' && part !== '.');
+
+/** Push a node that there is. */
+function pushNode(nodes: number[], node: number): void {
+  if (node !== none) nodes.push(node);
+}
 
 /** A place: a living directory, and names below it that do not exist. */
 interface Place {
@@ -66,6 +73,10 @@ export class Merger {
   private placeGenerations = new Uint32Array(0);
   /** Raised when a directory or link goes: a path may mean something else then. */
   private generation = 1;
+  /** Nodes from which on siblings are to be removed, with all that is below them. */
+  private readonly doomed: number[] = [];
+  /** Nodes from which on siblings lose what lower layers have. */
+  private readonly lowered: number[] = [];
 
   /** `expected` is the number of entries of all layers. */
   constructor(expected = 0) {
@@ -83,17 +94,50 @@ export class Merger {
     this.placeGenerations = new Uint32Array(input.table.directoryCount);
   }
 
-  /** Apply one entry of the layer under way. Returns the steps it took. @throws ImgfsError `too-large`. */
+  /**
+   * Apply one entry of the layer under way. Returns the steps it took. What it removed may have to be gone through with
+   * `proceed` before the next one.
+   * @throws ImgfsError `too-large`.
+   */
   apply(input: MergeInput, row: number): number {
     const before = this.steps;
     this.applyEntry(input, row);
+    this.checkSteps();
+    return this.steps - before + 1;
+  }
+
+  /** An entry that was applied has removed what is not gone through yet. */
+  get isBusy(): boolean {
+    return this.doomed.length > 0 || this.lowered.length > 0;
+  }
+
+  /**
+   * Go on with what the last entry removed, for about `limit` steps: a whiteout may stand for 100,000 names. Returns the
+   * steps it took. @throws ImgfsError `too-large`.
+   */
+  proceed(limit: number): number {
+    const before = this.steps;
+    while (this.isBusy && this.steps - before < limit) {
+      const isDoomed = this.doomed.length > 0;
+      const names = isDoomed ? this.doomed : this.lowered;
+      const node = names.pop() ?? none;
+      this.steps += 1;
+      pushNode(names, this.nodes.nextSibling(node));
+      if (!this.nodes.isAlive(node)) continue;
+      if (isDoomed) this.kill(node);
+      else this.removeIfLower(node);
+    }
+    this.checkSteps();
+    return this.steps - before + 1;
+  }
+
+  private checkSteps(): void {
     if (this.steps > maxSteps) {
       throw new ImgfsError(
         'too-large',
         'merge layers: paths through symbolic links take too long to resolve',
       );
     }
-    return this.steps - before + 1;
   }
 
   private get mark(): number {
@@ -154,6 +198,8 @@ export class Merger {
     if (this.isDirectory(target)) return this.note(table, row, 'hard link to a directory');
     if (target === this.nodes.lookup(parent, name)) return this.note(table, row, 'hard link to itself');
     this.remove(this.nodes.lookup(parent, name));
+    // Whether the target is in what was removed must be known now.
+    while (this.isBusy) this.proceed(Infinity);
     if (!this.nodes.isAlive(target)) return this.note(table, row, 'hard link into what it replaces');
     this.nodes.close(this.replace(parent, name, this.nodes.inode(target)));
   }
@@ -184,43 +230,29 @@ export class Merger {
     else this.nodes.closeName(place.node, hidden);
     if (!isOpaque) {
       const node = this.nodes.lookup(place.node, hidden);
-      if (node !== none) this.removeLower(node);
+      if (node !== none) this.removeIfLower(node);
       return;
     }
-    for (const child of this.nodes.children(place.node)) {
-      if (this.nodes.isAlive(child)) this.removeLower(child);
-    }
+    pushNode(this.lowered, this.nodes.firstChild(place.node));
   }
 
   /** Remove what lower layers have at and below a node; what this layer has put there stays. */
-  private removeLower(start: number): void {
-    const pending = [start];
-    for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
-      this.steps += 1;
-      if (this.nodes.touchedBy(node) !== this.mark) {
-        this.remove(node);
-        continue;
-      }
-      for (const child of this.nodes.children(node)) {
-        if (this.nodes.isAlive(child)) pending.push(child);
-      }
-    }
+  private removeIfLower(node: number): void {
+    if (this.nodes.touchedBy(node) !== this.mark) this.kill(node);
+    else pushNode(this.lowered, this.nodes.firstChild(node));
   }
 
   /** Remove a node and everything below it. */
   private remove(start: number): void {
-    if (start === none) return;
-    const pending = [start];
-    for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
-      this.steps += 1;
-      this.nodes.kill(node);
-      const isDirectory = this.isDirectory(node);
-      if (isDirectory || this.linkTarget(node) !== undefined) this.generation += 1;
-      if (!isDirectory) continue;
-      for (const child of this.nodes.children(node)) {
-        if (this.nodes.isAlive(child)) pending.push(child);
-      }
-    }
+    if (start !== none) this.kill(start);
+  }
+
+  /** The node itself goes at once, what is below it later. */
+  private kill(node: number): void {
+    this.nodes.kill(node);
+    const isDirectory = this.isDirectory(node);
+    if (isDirectory || this.linkTarget(node) !== undefined) this.generation += 1;
+    if (isDirectory) pushNode(this.doomed, this.nodes.firstChild(node));
   }
 
   private isDirectory(node: number): boolean {

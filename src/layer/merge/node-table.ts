@@ -135,14 +135,14 @@ export class NodeTable {
     flags[node] = (flags[node] ?? 0) & ~flag.alive;
   }
 
-  /** Children, dead ones too; the newest first. */
-  *children(node: number): Generator<number> {
-    const { columns } = this.nodes;
-    let child = columns.firstChild[node] ?? none;
-    while (child !== none) {
-      yield child;
-      child = columns.nextSibling[child] ?? none;
-    }
+  /** The newest child, alive or not; `none` when there never was one. */
+  firstChild(node: number): number {
+    return this.nodes.columns.firstChild[node] ?? none;
+  }
+
+  /** The child of the same parent that is next older, alive or not; `none` behind the oldest. */
+  nextSibling(node: number): number {
+    return this.nodes.columns.nextSibling[node] ?? none;
   }
 
   touchedBy(node: number): number {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Name } from '../../../src/oci/name.js';
+import { Merger, type MergeInput } from '../../../src/layer/merge/merger.js';
 import { mergeTables } from '../../../src/layer/merge/merge-layers.js';
 import { at, layerOf, merge, show } from '../../support/layer-tables.js';
 
@@ -163,6 +164,29 @@ test('a directory has the attributes of its newest entry', { timeout: 10_000 }, 
   const tree = await merge(['./#711', 'd/#700'], ['d/#1777']);
   assert.equal(at(tree, 'd').mode, 0o1777);
   assert.equal(tree.attributes(tree.root).mode, 0o711);
+});
+
+test('what one entry removes is gone through in pieces of bounded length', () => {
+  const names = Array.from({ length: 3000 }, (_, index) => [
+    `d/s${index % 7}/f${index}`,
+    `d/g${index}`,
+  ]).flat();
+  for (const remover of ['.wh.d', 'd/.wh..wh..opq', 'd=1']) {
+    const merger = new Merger();
+    const lower: MergeInput = { table: layerOf('d/', ...names) };
+    merger.startLayer(lower);
+    for (let row = 0; row < lower.table.count; row += 1) merger.apply(lower, row);
+    assert.ok(!merger.isBusy);
+    const upper: MergeInput = { table: layerOf(remover) };
+    merger.startLayer(upper);
+    assert.ok(merger.apply(upper, 0) <= 8);
+    let pieces = 0;
+    for (; merger.isBusy; pieces += 1) assert.ok(merger.proceed(100) <= 102);
+    assert.ok(pieces > 60, String(pieces));
+    const living = Array.from({ length: merger.nodes.count }, (_, node) => node);
+    const expected = remover === '.wh.d' ? 1 : 2;
+    assert.equal(living.filter((node) => merger.nodes.isAlive(node)).length, expected, remover);
+  }
 });
 
 test('a tree of one layer shows whiteouts as files', { timeout: 10_000 }, async () => {
