@@ -2,6 +2,7 @@
 
 export class BytePool {
   private bytes: Uint8Array<ArrayBuffer>;
+  private wide: DataView | undefined;
   /** Bytes in use. */
   length: number;
 
@@ -20,6 +21,7 @@ export class BytePool {
       const grown = new Uint8Array(Math.max(needed, Math.ceil(this.bytes.length * 1.5)));
       grown.set(this.bytes.subarray(0, start));
       this.bytes = grown;
+      this.wide = undefined;
     }
     this.length = needed;
     return start;
@@ -55,6 +57,12 @@ export class BytePool {
   /** The bytes themselves: valid until the next append. */
   view(start: number, length: number): DataView {
     return new DataView(this.bytes.buffer, this.bytes.byteOffset + start, length);
+  }
+
+  /** All bytes that there is room for, to read numbers at offsets: the same object until the next append. */
+  numbers(): DataView {
+    this.wide ??= new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
+    return this.wide;
   }
 
   /** All bytes in use: valid until the next append. */

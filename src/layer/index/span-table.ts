@@ -11,6 +11,7 @@
  */
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { littleEndian } from '../tar/entry-record.js';
+import type { ByteRange } from '../../store/store.js';
 import { BytePool } from './byte-pool.js';
 
 export const spanRecordBytes = 80;
@@ -78,6 +79,50 @@ export function encodeSpan(span: SpanInput): Uint8Array {
   return bytes;
 }
 
+/** A record of a table. Records never change. */
+class TableSpan implements Span {
+  readonly index: number;
+  readonly in: number;
+  readonly inEnd: number;
+  readonly out: number;
+  readonly outEnd: number;
+  readonly kind: StartKind;
+  readonly bits: number;
+  readonly check: SpanCheck;
+  readonly crc: number;
+  readonly skip: number;
+  readonly windowLength: number;
+  readonly windowOffset: number;
+  readonly windowStored: number;
+  private readonly pool: BytePool;
+  private readonly at: number;
+
+  constructor(pool: BytePool, at: number, index: number, windowOffset: number) {
+    const numbers = pool.numbers();
+    this.index = index;
+    this.in = numbers.getFloat64(at, littleEndian);
+    this.inEnd = numbers.getFloat64(at + 8, littleEndian);
+    this.out = numbers.getFloat64(at + 16, littleEndian);
+    this.outEnd = numbers.getFloat64(at + 24, littleEndian);
+    this.kind = startKinds[numbers.getUint8(at + 32)] ?? 'inside';
+    this.bits = numbers.getUint8(at + 33);
+    this.check = spanChecks[numbers.getUint8(at + 34)] ?? 'both';
+    const crcOrSkip = numbers.getUint32(at + 36, littleEndian);
+    this.crc = this.check === 'both' ? crcOrSkip : 0;
+    this.skip = this.check === 'output' ? crcOrSkip : 0;
+    this.windowLength = numbers.getUint32(at + 72, littleEndian);
+    this.windowOffset = windowOffset;
+    this.windowStored = numbers.getUint32(at + 76, littleEndian);
+    this.pool = pool;
+    this.at = at;
+  }
+
+  /** Made for who asks: it takes longer than all the others, and most only want places. */
+  get sha256(): Uint8Array {
+    return this.pool.all().slice(this.at + 40, this.at + 72);
+  }
+}
+
 export class SpanTable {
   private readonly pool: BytePool;
   /** Where each window begins; one more than there are spans. */
@@ -94,7 +139,7 @@ export class SpanTable {
 
   /** Length of the decoded archive as far as it is covered. */
   get outEnd(): number {
-    return this.count === 0 ? 0 : this.view(this.count - 1).getFloat64(24, littleEndian);
+    return this.count === 0 ? 0 : this.outOf(this.count - 1).end;
   }
 
   /** Bytes of all windows, as stored. */
@@ -122,33 +167,24 @@ export class SpanTable {
     }
   }
 
+  /** @throws RangeError where there is none. */
   get(index: number): Span {
-    const view = this.view(index);
-    const start = index * spanRecordBytes;
-    const windowOffset = this.windowOffsets[index] ?? 0;
-    const check = spanChecks[view.getUint8(34)] ?? 'both';
-    const crcOrSkip = view.getUint32(36, littleEndian);
+    return new TableSpan(this.pool, this.place(index), index, this.windowOffsets[index] ?? 0);
+  }
+
+  /** `get(index).out` and `outEnd`: the decoded bytes of a span, without looking at the rest. */
+  outOf(index: number): ByteRange {
+    const at = this.place(index);
+    const numbers = this.pool.numbers();
     return {
-      index,
-      in: view.getFloat64(0, littleEndian),
-      inEnd: view.getFloat64(8, littleEndian),
-      out: view.getFloat64(16, littleEndian),
-      outEnd: view.getFloat64(24, littleEndian),
-      kind: startKinds[view.getUint8(32)] ?? 'inside',
-      bits: view.getUint8(33),
-      check,
-      crc: check === 'both' ? crcOrSkip : 0,
-      skip: check === 'output' ? crcOrSkip : 0,
-      sha256: this.pool.all().slice(start + 40, start + 72),
-      windowLength: view.getUint32(72, littleEndian),
-      windowOffset,
-      windowStored: view.getUint32(76, littleEndian),
+      start: numbers.getFloat64(at + 16, littleEndian),
+      end: numbers.getFloat64(at + 24, littleEndian),
     };
   }
 
   /** `get(index).kind`, without looking at the rest. */
   kind(index: number): StartKind {
-    return startKinds[this.view(index).getUint8(32)] ?? 'inside';
+    return startKinds[this.pool.numbers().getUint8(this.place(index) + 32)] ?? 'inside';
   }
 
   /** Number of the span that holds decoded byte `position`; `count` when there is none. */
@@ -157,7 +193,7 @@ export class SpanTable {
     let high = this.count;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.view(middle).getFloat64(24, littleEndian) > position) high = middle;
+      if (this.pool.numbers().getFloat64(this.place(middle) + 24, littleEndian) > position) high = middle;
       else low = middle + 1;
     }
     return low;
@@ -173,8 +209,9 @@ export class SpanTable {
     return this.pool.all();
   }
 
-  private view(index: number): DataView {
-    return this.pool.view(index * spanRecordBytes, spanRecordBytes);
+  private place(index: number): number {
+    if (!(index >= 0 && index < this.count)) throw new RangeError(`no span ${index} of ${this.count}`);
+    return index * spanRecordBytes;
   }
 }
 

@@ -186,7 +186,7 @@ export class IndexPass {
     if (decoded === undefined) return;
     const keptFrom = this.keepFrom ?? Infinity;
     let first = before;
-    while (first < spans.count && spans.get(first).out < keptFrom) first += 1;
+    while (first < spans.count && spans.outOf(first).start < keptFrom) first += 1;
     if (first < spans.count) await decoded.written(spans, first, spans.count);
   }
 

@@ -230,9 +230,9 @@ export class DecodedFile {
   async written(spans: SpanTable, from: number, to: number): Promise<void> {
     let bytes = 0;
     for (let index = from; index < to; index += 1) {
-      const { out, outEnd } = spans.get(index);
+      const { start, end } = spans.outOf(index);
       this.setState(index, state.present);
-      bytes += outEnd - out;
+      bytes += end - start;
     }
     this.onGrow(bytes);
     try {

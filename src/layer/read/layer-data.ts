@@ -102,12 +102,12 @@ export class LayerData {
     const ranges: { start: number; end: number }[] = [];
     if (decoded === undefined) return ranges;
     for (let index = within === undefined ? 0 : spans.find(within.start); index < spans.count; index += 1) {
-      const { out, outEnd } = spans.get(index);
-      if (within !== undefined && out >= within.end) break;
+      const { start, end } = spans.outOf(index);
+      if (within !== undefined && start >= within.end) break;
       if (!decoded.isPresent(index)) continue;
       const last = ranges.at(-1);
-      if (last?.end === out) last.end = outEnd;
-      else ranges.push({ start: out, end: outEnd });
+      if (last?.end === start) last.end = end;
+      else ranges.push({ start, end });
     }
     return ranges;
   }
