@@ -32,7 +32,8 @@ const collectAlone = '--no-parallel-scavenge';
  */
 const oldGeneration = '--heap-growing-percent=30';
 
-const heapFlags = [youngGeneration, collectAlone, oldGeneration];
+/** How V8 keeps the heap of a daemon. */
+export const heapFlags = [youngGeneration, collectAlone, oldGeneration];
 
 /** Mounting takes well under a second without a network; a machine that swaps gets this long. */
 const readyTimeoutMs = 30_000;
