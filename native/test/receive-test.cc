@@ -1,6 +1,7 @@
 // Receiving from a connection into a file, without Node.
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <chrono>
 #include <string>
@@ -97,6 +98,40 @@ TEST(receivesAll, "receive: all bytes, what was read before included, and not on
     char rest[100];
     CHECK_EQUAL(recv(line.ours, rest, sizeof rest, 0), 7);
   }
+}
+
+TEST(receiveTells, "receive: readers of the file hear of it, but of the last piece") {
+  const std::string body = sample(3'000'000);
+  struct stat status {};
+  std::vector<std::pair<FileProgress::Event, FileProgress::Range>> heard;
+  Line line;
+  MemoryFile file;
+  CHECK_EQUAL(fstat(file.fd(), &status), 0);
+  const uint64_t id = FileProgress::shared().listen([&](FileProgress::Event event, const FileProgress::Range& range) {
+    CHECK(range.device == status.st_dev && range.inode == status.st_ino);
+    heard.emplace_back(event, range);
+    if (event == FileProgress::Event::kWritten) {
+      const std::string there = file.bytes(range.end).substr(range.begin);
+      CHECK(there == body.substr(range.begin - 5000, range.end - range.begin));
+    }
+  });
+  ReceiveOrder what = order(line, file.fd(), body.size());
+  what.offset = 5000;
+  std::thread sender([&] { line.send(body); });
+  Receiver receiver(std::move(what));
+  CHECK(receiver.run(ignore) == Outcome::kDone);
+  sender.join();
+  FileProgress::shared().unlisten(id);
+  const uint64_t end = 5000 + body.size();
+  CHECK(heard.size() > 2);
+  CHECK(heard.front().first == FileProgress::Event::kComing && heard.back().first == FileProgress::Event::kOver);
+  for (const auto& whole : {heard.front().second, heard.back().second}) CHECK(whole.begin == 5000 && whole.end == end);
+  uint64_t at = 5000;
+  for (size_t i = 1; i + 1 < heard.size(); ++i) {
+    CHECK(heard[i].first == FileProgress::Event::kWritten && heard[i].second.begin == at);
+    at = heard[i].second.end;
+  }
+  CHECK(at > 5000 && at < end);
 }
 
 TEST(receivesDrip, "receive: a slow stream is told of soon, not when a piece is full") {

@@ -1,6 +1,7 @@
 // The Server against a played kernel and a played JavaScript.
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "check.h"
 #include "fake-kernel.h"
@@ -304,6 +305,84 @@ TEST(parkedReads, "reads of what is missing wait for one fill and are answered f
   CHECK(rig.server.replyBytes(read.id, bytes, sizeof(bytes)));
   CHECK_EQUAL(rig.reply().body.size(), 1000);
   CHECK_EQUAL(rig.server.gauges().pending, 0);
+  close(fd);
+}
+
+TEST(received, "reads of what is being received are answered as it comes, and JavaScript is asked for what did not come") {
+  Rig rig;
+  const uint64_t mib = 1 << 20, size = 16 * mib, base = 1000;
+  rig.lookup("a", 7, kFile, size);
+  int fd = memoryFile(size + base);
+  struct stat status {};
+  CHECK_EQUAL(fstat(fd, &status), 0);
+  OpenAnswer answer;
+  answer.script = 5;
+  answer.fd = fd;
+  answer.base = base;
+  uint64_t fh = openFile(rig, 7, answer);
+  const auto at = [&](uint64_t begin, uint64_t end) { return Range{base + begin, base + end}; };
+  rig.server.fileComing(status.st_dev, status.st_ino, at(0, 8 * mib));
+  uint64_t one = rig.send(kRead, 7, raw(readIn(fh, 0, 4096)));
+  uint64_t two = rig.send(kRead, 7, raw(readIn(fh, mib, 4096)));
+  CHECK_EQUAL(rig.job().kind, 0u);
+  rig.server.filePresent(status.st_dev, status.st_ino + 1, at(0, 8 * mib));
+  CHECK(!rig.parkedReady);
+  rig.server.filePresent(status.st_dev, status.st_ino, at(0, 4095));
+  CHECK(!rig.parkedReady);
+  rig.server.filePresent(status.st_dev, status.st_ino, at(4095, 8192));
+  CHECK(rig.parkedReady && rig.server.answerParked(rig.scratch));
+  CHECK_EQUAL(static_cast<uint8_t>(rig.reply(one).body[0]), patternAt(base));
+  CHECK(!rig.answered(two));
+  // Now and then JavaScript hears how far the reader is.
+  uint64_t far = rig.send(kRead, 7, raw(readIn(fh, 5 * mib, 4096)));
+  Job asked = rig.job();
+  CHECK(asked.kind == kJobFill && asked.a == 5 && asked.b == 5 * mib);
+  rig.server.filePresent(status.st_dev, status.st_ino, at(mib, 7 * mib));
+  CHECK(rig.server.answerParked(rig.scratch));
+  CHECK_EQUAL(rig.reply(two).body.size(), 4096);
+  CHECK_EQUAL(rig.reply(far).body.size(), 4096);
+  rig.server.fillDone(asked.id, 0, false, false, {});
+  // It broke off.
+  uint64_t lost = rig.send(kRead, 7, raw(readIn(fh, 7 * mib, 4096)));
+  CHECK_EQUAL(rig.job().kind, 0u);
+  rig.server.fileOver(status.st_dev, status.st_ino, at(0, 8 * mib));
+  Job again = rig.job();
+  CHECK(again.kind == kJobFill && again.b == 7 * mib && again.c == 7 * mib + 4096);
+  rig.server.fillDone(again.id, EIO, false, false, {});
+  CHECK_EQUAL(rig.reply(lost).error, EIO);
+  rig.send(kRead, 7, raw(readIn(fh, 9 * mib, 4096)));
+  CHECK_EQUAL(rig.job().b, 9 * mib);
+  close(fd);
+}
+
+TEST(toldOfReader, "JavaScript hears of a reader that goes on through what is there, not of one that jumps") {
+  Rig rig;
+  const uint64_t mib = 1 << 20, size = 64 * mib;
+  rig.lookup("a", 7, kFile, size + 1);
+  int fd = memoryFile(size);
+  OpenAnswer answer;
+  answer.script = 5;
+  answer.fd = fd;
+  answer.present = {{0, size}};
+  uint64_t fh = openFile(rig, 7, answer);
+  const auto read = [&](uint64_t offset) {
+    rig.send(kRead, 7, raw(readIn(fh, offset, 131072)));
+    CHECK_EQUAL(rig.reply().body.size(), 131072u);
+  };
+  for (uint64_t offset : {20 * mib, mib, 50 * mib, 9 * mib, 30 * mib, uint64_t{0}}) read(offset);
+  CHECK_EQUAL(rig.job().kind, 0u);
+  std::vector<Job> told;
+  // In whatever order a kernel that reads ahead sends them.
+  for (uint64_t offset = 0; offset < 16 * mib; offset += 262144) {
+    read(offset + 131072);
+    read(offset);
+    Job job = rig.job();
+    if (job.kind == 0) continue;
+    CHECK(job.kind == kJobFill && job.a == 5);
+    rig.server.fillDone(job.id, 0, false, false, {});
+    told.push_back(job);
+  }
+  CHECK(told.size() == 3 || told.size() == 4);
   close(fd);
 }
 

@@ -17,10 +17,11 @@ const longStreakBytes = 32 << 20;
 const maxAheadBytes = 64 << 20;
 
 /**
- * A read this far from the expected place still counts as in sequence: four parallel kernel readers of 128 KiB
- * each arrive in any order.
+ * A read this far ahead of the expected place still counts as in sequence, and one that far behind it: parallel reads of a
+ * kernel that reads ahead arrive in any order, four of 128 KiB, or four of 1 MiB of which the driver tells some.
  */
 const toleranceBytes = 512 << 10;
+const toleranceBehindBytes = 4 << 20;
 
 export class ReadAhead {
   /** End of what was read in sequence. */
@@ -32,7 +33,8 @@ export class ReadAhead {
 
   /** Note a read. Returns false when it was a jump. */
   note(position: number, end: number): boolean {
-    const near = Math.abs(position - this.#expected) <= toleranceBytes;
+    const near =
+      position >= this.#expected - toleranceBehindBytes && position <= this.#expected + toleranceBytes;
     // A driver that reads what is present by itself asks again only where the last window ended.
     const consumed = position >= this.#expected && position <= this.#issuedUntil + toleranceBytes;
     if (this.#expected >= 0 && (near || consumed)) {

@@ -46,6 +46,10 @@ struct Backing {
   size_t literalBytes = 0;            // of segments in memory
   std::vector<Waiter> waiters;
   std::vector<Fill> fills;
+  // Ranges that a thread of this process is writing, which tells of them by itself.
+  std::vector<Range> coming;
+  // Where JavaScript was last asked for something that was coming.
+  uint64_t askedAt = 0;
 
   bool has(Range range) const { return complete || present.covers(range); }
   // What a range that is present is made of, in order.

@@ -154,6 +154,11 @@ class Server {
 
   // Called every so often: deadlines, and interrupts that did not end a wait at first.
   void tick();
+  // A range of a file on disk (device, inode) is being written, may be read, or is not written any more: the progress of
+  // receivers, which parked reads do not wait for JavaScript to learn of. From any thread.
+  void fileComing(dev_t device, ino_t inode, Range range);
+  void filePresent(dev_t device, ino_t inode, Range range);
+  void fileOver(dev_t device, ino_t inode, Range range);
   // Answers parked reads whose bytes have come. False when there was none.
   bool answerParked(Scratch& scratch);
   // Called (outside the lock) when answerParked has work.
@@ -177,6 +182,8 @@ class Server {
     uint64_t script = 0;
     OpenMode mode = OpenMode::kCached;
     std::shared_ptr<Backing> backing;
+    // A reader that goes on: where its last read ended, and the one that JavaScript was told of.
+    uint64_t readTo = 0, toldTo = 0;
     // Directories.
     std::shared_ptr<Listing> listing;
     bool writable = false;
@@ -261,7 +268,13 @@ class Server {
   void distrust(uint64_t nodeid);
   void park(Lock& lock, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script);
   void startFills(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);
+  void tellReader(Handle& handle, Backing& backing, Range range);
+  void pushFill(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);
   void unpark(const std::shared_ptr<Backing>& backing, uint64_t pendingId, int error);
+
+  // server-progress.cc
+  std::vector<std::pair<std::shared_ptr<Backing>, Range>> backingsOf(dev_t device, ino_t inode, Range range);
+  bool releasePresent(Backing& backing);
 
   const ServerConfig config_;
   Channel& channel_;

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "../receive/file-progress.h"
+
 namespace imgfs::fuse {
 namespace {
 
@@ -67,9 +69,16 @@ Session::Session(int fd, unsigned readers, const ServerConfig& config)
     answersDue_ = true;
     changed_.notify_all();
   });
+  listening_ = FileProgress::shared().listen([this](FileProgress::Event event, const FileProgress::Range& range) {
+    const Range bytes{range.begin, range.end};
+    if (event == FileProgress::Event::kComing) server_.fileComing(range.device, range.inode, bytes);
+    if (event == FileProgress::Event::kWritten) server_.filePresent(range.device, range.inode, bytes);
+    if (event == FileProgress::Event::kOver) server_.fileOver(range.device, range.inode, bytes);
+  });
 }
 
 Session::~Session() {
+  FileProgress::shared().unlisten(listening_);
   for (std::thread& thread : threads_) thread.join();
 }
 

@@ -56,6 +56,7 @@ class Session {
   JobQueue jobs_;
   Server server_;
   const unsigned readerCount_;
+  uint64_t listening_ = 0;  // to the progress of receivers
   Leadership leadership_;
 
   std::mutex mutex_;  // guards what follows

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -15,7 +16,8 @@ namespace imgfs {
 namespace {
 
 // Received, written and hashed piece by piece, so that a piece is still in the second-level cache (512 KiB and more)
-// when it is hashed; a system call for so much is 2 % of copying it.
+// when it is hashed; a system call for so much is 2 % of copying it. Pieces begin at multiples of it: ext4 takes 0.23 s
+// for a GiB of them, 0.30 where they begin anywhere.
 constexpr size_t kPieceBytes = 256 << 10;
 // A piece that is not full waits for more that long: 85 MB/s fill one meanwhile, and who waits for bytes hardly waits longer.
 constexpr int64_t kGatherUs = 3000;
@@ -37,6 +39,10 @@ Receiver::Receiver(ReceiveOrder order) : order_(std::move(order)), buffer_(new u
   socket_ = fcntl(order_.socket, F_DUPFD_CLOEXEC, 0);
   file_ = fcntl(order_.file, F_DUPFD_CLOEXEC, 0);
   if (socket_ < 0 || file_ < 0) error_ = errno;
+  struct stat status {};
+  if (fstat(file_, &status) != 0) return;
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
 }
 
 Receiver::~Receiver() { release(); }
@@ -62,11 +68,13 @@ Receiver::Outcome Receiver::run(const std::function<void()>& onProgress) {
     release();
     return Outcome::kNotWritten;
   }
+  const uint64_t end = order_.offset + order_.length;
+  announce(FileProgress::Event::kComing, order_.offset, end);
   Outcome outcome = Outcome::kDone;
   size_t prefixTaken = 0;
   while (written() < order_.length) {
     if (prefixTaken < order_.prefix.size()) {
-      filled_ = std::min(order_.prefix.size() - prefixTaken, kPieceBytes);
+      filled_ = std::min(order_.prefix.size() - prefixTaken, wanted());
       std::memcpy(buffer_.get(), order_.prefix.data() + prefixTaken, filled_);
       prefixTaken += filled_;
     }
@@ -83,6 +91,7 @@ Receiver::Outcome Receiver::run(const std::function<void()>& onProgress) {
     }
     tell(false);
   }
+  announce(FileProgress::Event::kOver, order_.offset, end);
   std::unique_lock<std::mutex> lock(mutex_);
   if (outcome == Outcome::kCut && aborted_) outcome = Outcome::kAborted;
   lock.unlock();
@@ -90,10 +99,11 @@ Receiver::Outcome Receiver::run(const std::function<void()>& onProgress) {
   return outcome;
 }
 
-// Room in the piece, and what the body still has.
+// Room in the piece, which ends where the next one of the file begins, and what the body still has.
 size_t Receiver::wanted() const {
   const uint64_t left = order_.length - written() - filled_;
-  return static_cast<size_t>(std::min<uint64_t>(kPieceBytes - filled_, left));
+  const uint64_t room = kPieceBytes - (order_.offset + written()) % kPieceBytes;
+  return static_cast<size_t>(std::min(room - std::min<uint64_t>(room, filled_), left));
 }
 
 // Fills the piece with what comes; false when no more will.
@@ -138,12 +148,18 @@ bool Receiver::write() {
     }
     done += static_cast<size_t>(put);
   }
+  // Before it is hashed: somebody may be waiting. The last piece only JavaScript shows, which knows what completes the blob.
+  if (done > 0 && written() + done < order_.length) announce(FileProgress::Event::kWritten, at, at + done);
   if (order_.digest) order_.digest->offer(at, buffer_.get(), done);
   written_.store(written() + done, std::memory_order_release);
   const bool complete = done == filled_;
   if (!complete) leftover_.assign(buffer_.get() + done, buffer_.get() + filled_);
   filled_ = 0;
   return complete;
+}
+
+void Receiver::announce(FileProgress::Event event, uint64_t begin, uint64_t end) const {
+  FileProgress::shared().tell(event, {device_, inode_, begin, end});
 }
 
 void Receiver::tell(bool isLate) {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "file-progress.h"
 #include "running-digest.h"
 
 namespace imgfs {
@@ -51,6 +52,7 @@ class Receiver {
   bool awaitBytes(int timeoutMs);
   bool write();
   void tell(bool isLate);
+  void announce(FileProgress::Event event, uint64_t begin, uint64_t end) const;
   void release();
 
   ReceiveOrder order_;
@@ -60,6 +62,8 @@ class Receiver {
   uint64_t told_ = 0;    // of `written_`
   int64_t toldAtUs_ = 0;
   bool isCut_ = false;
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
   std::atomic<uint64_t> written_{0};
   int error_ = 0;
   std::vector<uint8_t> leftover_;
