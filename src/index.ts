@@ -104,7 +104,7 @@ export {
   type SignedIdentity,
 } from './image/signatures/policy.js';
 export { Signatures, type NewSignature, type SignaturesDeps } from './image/signatures/signatures.js';
-export { policyForKeys, type Verdict } from './image/signatures/verify-image.js';
+export { policyForAuthorities, policyForKeys, type Verdict } from './image/signatures/verify-image.js';
 export { openRegistriesD, type LookasidePlace, type RegistriesD } from './store/lookaside/registries-d.js';
 export { processEnvironment, type Environment } from './store/registry/config/environment.js';
 export {

@@ -5,7 +5,7 @@ import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { ImageSignature } from '../../image/signatures/image-signature.js';
 import { cosignPayload } from '../../image/signatures/payload.js';
 import { parsePolicy, type Policy } from '../../image/signatures/policy.js';
-import { policyForKeys } from '../../image/signatures/verify-image.js';
+import { policyForAuthorities, policyForKeys } from '../../image/signatures/verify-image.js';
 import { homePath, processEnvironment } from '../../store/registry/config/environment.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { storeOptions } from '../settings.js';
@@ -133,6 +133,14 @@ async function policyFrom(args: Arguments): Promise<Policy> {
       : undefined;
   if (list('key').length > 0) return policyForKeys('sigstoreSigned', list('key'), identity);
   if (list('gpg-key').length > 0) return policyForKeys('signedBy', list('gpg-key'), identity);
+  if (list('notation-ca').length > 0) {
+    if (identity !== undefined)
+      throw new ImgfsError(
+        'usage',
+        'verify: notation signatures name no image, --identity has nothing to compare with',
+      );
+    return policyForAuthorities(list('notation-ca'));
+  }
   const environment = processEnvironment();
   const places =
     typeof args['policy'] === 'string'
@@ -146,7 +154,7 @@ async function policyFrom(args: Arguments): Promise<Policy> {
     if (bytes !== undefined) return parsePolicy(bytes, path);
   }
   throw new ImgfsError('config', 'verify: there is no policy.json', {
-    hint: 'give --policy FILE, --key FILE or --gpg-key FILE',
+    hint: 'give --policy FILE, --key FILE, --gpg-key FILE or --notation-ca FILE',
   });
 }
 
@@ -170,6 +178,7 @@ export const verifyCommand: Command = {
       'signed by a sigstore key; no network but the registry',
     ],
     ['imgfs verify ghcr.io/me/app:v1 --gpg-key me.asc --lookaside /srv/sigs', 'simple signing'],
+    ['imgfs verify ghcr.io/me/app:v1 --notation-ca root.pem', 'notation (JWS); revocation is not checked'],
   ],
   options: (yargs) =>
     storeOptions(yargs)
@@ -190,6 +199,12 @@ export const verifyCommand: Command = {
         array: true,
         requiresArg: true,
         describe: 'OpenPGP key that must have signed',
+      })
+      .option('notation-ca', {
+        type: 'string',
+        array: true,
+        requiresArg: true,
+        describe: 'authority in PEM whose certificate must have signed with notation',
       })
       .option('identity', {
         type: 'string',

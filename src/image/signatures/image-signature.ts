@@ -26,7 +26,8 @@ export interface SigstoreSignature {
 
 /**
  * Others, as they are. `sigstore-bundle`: one document with signature and verification material, which a key can verify;
- * `notation`: an envelope (JWS or COSE) whose certificates a trust store judges; policies of containers/image know neither.
+ * `notation`: an envelope (JWS or COSE) whose certificates a trust store judges, verified where it is JWS; policies of containers/image
+ * know neither.
  */
 export interface OtherSignature {
   readonly format: 'sigstore-bundle' | 'notation' | 'other';

@@ -39,7 +39,9 @@ export type PolicyRequirement =
       readonly signedIdentity: SignedIdentity;
       /** Bundles, which name no image, count too. No policy.json says so. */
       readonly bundles?: true;
-    };
+    }
+  /** Notation's, by certificates of these authorities. No policy.json says so. */
+  | { readonly type: 'notationSigned'; readonly authorities: PolicyKeys };
 
 /** A policy, ready to be asked. */
 export interface Policy {

@@ -7,6 +7,7 @@ import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import type { Digest } from '../../oci/digest.js';
 import type { CallOptions } from '../../store/store.js';
 import type { ImageSignature } from './image-signature.js';
+import { parseCertificates, verifyNotation } from './notation.js';
 import { verifyOpenPgp } from './openpgp.js';
 import { parseSignaturePayload, type SignaturePayload } from './payload.js';
 import {
@@ -79,6 +80,8 @@ async function meets(
     case 'signedBy':
     case 'sigstoreSigned':
       return signed(requirement, thing, scope, options);
+    case 'notationSigned':
+      return notationSigned(requirement.authorities, thing, scope);
   }
 }
 
@@ -109,7 +112,42 @@ async function signed(
       else throw error;
     }
   }
-  throw denied(thing, scope, failures.length === 0 ? [`it has no ${wanted} signature`] : failures);
+  throw denied(
+    thing,
+    scope,
+    failures.length === 0 ? [`it has no ${wanted} signature`, ...notLookedAt(thing, wanted)] : failures,
+  );
+}
+
+/** What an image has instead: nobody is to think that it was checked. */
+function notLookedAt({ signatures }: VerifiedThing, wanted: ImageSignature['format']): readonly string[] {
+  const others = signatures.filter(({ format }) => format !== wanted).map(({ format }) => format);
+  return [...new Set(others)].map((format) => `its ${format} signatures were not looked at`);
+}
+
+async function notationSigned(authorities: PolicyKeys, thing: VerifiedThing, scope: string): Promise<Met> {
+  const trusted = (await loadKeys(authorities)).flatMap(({ bytes, where }) =>
+    parseCertificates(bytes, where),
+  );
+  const failures: string[] = [];
+  for (const signature of thing.signatures) {
+    if (signature.format !== 'notation') continue;
+    try {
+      const { manifestDigest, signer } = verifyNotation(signature, trusted, thing.digests);
+      return {
+        reason: `signed by ${signer}, in a notation envelope; nobody was asked whether its certificates were revoked`,
+        digest: manifestDigest,
+      };
+    } catch (error) {
+      if (!isImgfsError(error)) throw error;
+      failures.push(error.message);
+    }
+  }
+  throw denied(
+    thing,
+    scope,
+    failures.length === 0 ? ['it has no notation signature', ...notLookedAt(thing, 'notation')] : failures,
+  );
 }
 
 /** Policies of containers/image know no bundles, which name no image: they count for who asks about a key alone. */
@@ -213,4 +251,10 @@ export function policyForKeys(
       ? { type, keys, signedIdentity, bundles: true }
       : { type, keys, signedIdentity };
   return { default: [requirement], transports: new Map() };
+}
+
+/** A policy of one requirement: a notation signature by a certificate of one of these authorities (files in PEM). */
+export function policyForAuthorities(paths: readonly string[]): Policy {
+  const authorities = { paths, data: [] };
+  return { default: [{ type: 'notationSigned', authorities }], transports: new Map() };
 }
