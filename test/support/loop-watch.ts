@@ -7,6 +7,7 @@
  */
 import { appendFileSync, openSync, readSync } from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { isMainThread } from 'node:worker_threads';
 
 export interface LoopReport {
   /** Milliseconds since the epoch. */
@@ -41,7 +42,8 @@ export function reportsSince(text: string, readyAt: number): LoopReport[] {
   return reports.map((line) => JSON.parse(line) as LoopReport).filter(({ at }) => at > readyAt + reportMs);
 }
 
-if (file !== undefined) {
+// `NODE_OPTIONS` reach threads as well: those of a daemon hash and list without pausing, which is what they are for.
+if (file !== undefined && isMainThread) {
   const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
   histogram.enable();
   const clock = runClock();
