@@ -14,7 +14,7 @@ function parserFor(words: readonly string[], version: string): Argv {
   return yargs([...words])
     .scriptName('imgfs')
     .version('version', 'show the version', `imgfs ${version}`)
-    .help()
+    .help('help', 'show this')
     .option('json', { type: 'boolean', default: false, describe: 'print JSON, one document or one per line' })
     .parserConfiguration({ 'camel-case-expansion': false, 'populate--': true })
     .wrap(Math.min(110, process.stdout.columns ?? 100))
@@ -31,13 +31,14 @@ const parsedAll = new Error('the words are parsed');
 
 async function parseAndRun(
   command: Command,
+  summary: string,
   words: readonly string[],
   context: Omit<CommandContext, 'out'>,
 ): Promise<number> {
   let parsed: Arguments | undefined;
   const parser = parserFor(words, context.version).command(
     command.usage,
-    false,
+    `${summary}.`,
     (inner) => {
       for (const [example, meaning] of command.examples ?? []) inner.example(example, meaning);
       return command.options(inner);
@@ -87,13 +88,15 @@ export async function run(words: readonly string[], version: string): Promise<nu
     if (error.code === 'EPIPE') process.exit(exitCodes.ok);
     throw error;
   });
-  const [first] = words;
+  // `imgfs help VERB` is `imgfs VERB --help`.
+  const asked = words[0] === 'help' && findVerb(words[1]) !== undefined ? [words[1] ?? '', '--help'] : words;
+  const [first] = asked;
   const verb = findVerb(first);
   try {
     if (verb !== undefined) {
       quietTree(verb.name);
       const command = await verb.load();
-      return await parseAndRun(command, words, { signal: signalOfProcess(), version });
+      return await parseAndRun(command, verb.summary, asked, { signal: signalOfProcess(), version });
     }
     if (first === undefined || first === 'help' || first === '--help' || first === '-h') {
       process.stdout.write(`${renderHelp()}\n`);

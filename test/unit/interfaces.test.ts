@@ -131,6 +131,11 @@ test('every test exists, and is not skipped', () => {
     const source = readFileSync(new URL(`test/${file}.test.ts`, root), 'utf8');
     const escaped = name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
     const match = new RegExp(`test(\\.\\w+)?\\(\\s*['"\`]${escaped}['"\`],\\s*([^\\n]*)`).exec(source);
+    assert.doesNotMatch(
+      source,
+      /\b(?:describe|test|it)\.(?:skip|todo|only)\b|skip: true/,
+      `${file} leaves tests out`,
+    );
     assert.ok(match !== null, `${method}: there is no test ${JSON.stringify(name)} in ${file}`);
     assert.equal(match[1], undefined, `${method}: ${name} is skipped or not done`);
     assert.doesNotMatch(match[2] ?? '', /skip: true|todo/, `${method}: ${name} is skipped`);

@@ -94,6 +94,8 @@ export const blobCommand: Command = {
   usage: 'blob <action> <repository> [argument]',
   examples: [
     ['imgfs blob put ghcr.io/me/app layer.tar.gz', 'upload a file, print its digest'],
+    ['imgfs blob head ghcr.io/me/app sha256:…', 'whether it is there, and its size'],
+    ['imgfs blob get ghcr.io/me/app sha256:… > layer.tar.gz', 'verified; never ends well with wrong bytes'],
     ['imgfs blob mount ghcr.io/me/b sha256:… --from me/a', 'take it over from me/a, without moving a byte'],
   ],
   options: (yargs) =>

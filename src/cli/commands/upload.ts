@@ -164,6 +164,7 @@ export const uploadCommand: Command = {
   examples: [
     ['imgfs upload ls', 'what is under way or was cut off'],
     ['imgfs upload resume --all', 'finish what is whole'],
+    ['imgfs upload cancel --all', 'give up what nobody works on'],
   ],
   options: (yargs) =>
     storeOptions(yargs)

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { completeReference } from '../../../src/cli/complete-reference.js';
 import { groupTitles, renderHelp } from '../../../src/cli/help.js';
 import { renderManPage } from '../../../src/cli/man-page.js';
@@ -28,9 +29,26 @@ test('every verb has an example, and every option a description', async () => {
     assert.ok((command.examples ?? []).length > 0, `${verb.name} has no example`);
     for (const [example] of command.examples ?? []) assert.match(example, /imgfs/, verb.name);
     assert.ok(command.usage.startsWith(verb.name), verb.name);
-    for (const { name, describe } of wordsOf(command).options)
-      assert.ok(describe.length > 3, `${verb.name} --${name}`);
+    const options = wordsOf(command).options;
+    for (const { name, describe } of options) assert.ok(describe.length > 3, `${verb.name} --${name}`);
+    const known = new Set(['json', 'help', ...options.map(({ name }) => name)]);
+    for (const [example] of command.examples ?? [])
+      for (const [, option = ''] of example.matchAll(/ --([a-z-]+)/g))
+        assert.ok(known.has(option), `${example}: ${verb.name} has no --${option}`);
   }
+});
+
+test('help of a verb says what it is for, by either way of asking', { timeout: 60_000 }, () => {
+  const main = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
+  const shown = (...words: string[]): string =>
+    execFileSync(process.execPath, [main, ...words], { encoding: 'utf8' });
+  for (const name of ['cp', 'verify', 'blob']) {
+    const help = shown(name, '--help');
+    const { summary = '' } = verbs.find((verb) => verb.name === name) ?? {};
+    assert.ok(help.startsWith(`imgfs ${name} <`) && help.includes(`\n${summary}.\n`), help.slice(0, 300));
+    assert.equal(shown('help', name), help);
+  }
+  assert.equal(shown('help'), `${renderHelp()}\n`);
 });
 
 test(
