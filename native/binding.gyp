@@ -28,6 +28,7 @@
         "src/fuse/server-open.cc",
         "src/fuse/server-progress.cc",
         "src/fuse/server-read.cc",
+        "src/fuse/server-shared.cc",
         "src/fuse/server.cc",
         "src/fuse/session.cc",
         "src/deflated-window.cc",

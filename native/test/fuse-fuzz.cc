@@ -20,6 +20,7 @@ void answer(Server& server, const Job& job, uint8_t kind, const std::string& byt
   open.complete = (kind & 8) != 0;
   open.fd = (kind & 16) != 0 ? fd : -1;
   open.base = bytes.size();
+  open.file = kind & 1;
   if (bytes.size() >= 2) open.present.push_back({static_cast<uint8_t>(bytes[0]), static_cast<uint8_t>(bytes[1])});
   bool whole = unpackEntry(data, bytes.size(), at, entry);
   switch (job.kind) {
@@ -40,6 +41,10 @@ void answer(Server& server, const Job& job, uint8_t kind, const std::string& byt
       break;
     case kOpendir: server.replyOpendir(job.id, kind, open.keepCache, open.complete); break;
     case kReaddir: server.replyReaddir(job.id, data, bytes.size(), (kind & 2) != 0); break;
+    case kJobReopen:
+      if ((kind & 1) != 0) server.reopenFailed(job.id, kind);
+      else server.replyReopen(job.id, open);
+      break;
     case kJobFill: server.fillDone(job.id, kind & 1, (kind & 2) != 0, (kind & 4) != 0, open.present); break;
     case kWrite: {
       uint8_t payload[64];
@@ -54,6 +59,8 @@ void answer(Server& server, const Job& job, uint8_t kind, const std::string& byt
     default: break;
   }
   if ((kind & 64) != 0) server.putListing(job.nodeid, data, bytes.size());
+  if ((kind & 32) != 0) server.takeBack(1, open.present, (kind & 16) != 0);
+  if ((kind & 128) != 0) server.addRanges(1, open.present);
   server.replyError(job.id, kind);  // whatever is left; a second answer must be harmless
 }
 
@@ -71,6 +78,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   config.maxSealed = 2;
   Server server(config, channel, jobs);
   Scratch scratch;
+  server.putFile(1, fd, 5000, {{0, 3000}});
   std::string init = requestBytes(kInit, 1, 0, initArguments());
   server.handle(reinterpret_cast<const uint8_t*>(init.data()), init.size(), scratch);
   for (size_t at = 0; at + 3 <= size;) {

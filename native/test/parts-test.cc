@@ -16,6 +16,9 @@ TEST(rangesAgree, "a range set agrees with a bitmap") {
       uint64_t a = random() % 300, b = random() % 300;
       set.add({a, b});
       for (uint64_t i = a; i < b; ++i) bits[i] = true;
+      uint64_t e = random() % 300, f = e + random() % 20;
+      set.remove({e, f});
+      for (uint64_t i = e; i < std::min<uint64_t>(f, 300); ++i) bits[i] = false;
       uint64_t c = random() % 300, d = c + random() % (300 - c);
       bool all = true;
       for (uint64_t i = c; i < d; ++i) all = all && bits[i];

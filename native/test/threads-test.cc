@@ -25,17 +25,30 @@ void playJavaScript(Server& server, JobQueue& jobs, int fd, std::atomic<bool>& s
       answer.keepCache = true;
       answer.complete = job.id % 3 == 0;
       answer.fd = fd;
+      answer.file = job.id % 2;
       std::string page;
+      // Half of the files lie in a shared one.
+      auto entry = [](uint64_t ino, const std::string& name, uint64_t next) {
+        std::string packed = packEntry(ino, 0100644, 4096, name, next);
+        uint32_t file = ino % 2;
+        std::memcpy(packed.data() + 100, &file, sizeof(file));
+        return packed;
+      };
       switch (job.kind) {
         case kLookup:
-          server.replyEntry(job.id, unpacked(packEntry(100 + job.name.size() % 7, 0100644, 4096)));
+          server.replyEntry(job.id, unpacked(entry(100 + job.name.size() % 7, "", 0)));
           break;
         case kOpen: server.replyOpen(job.id, answer); break;
         case kOpendir: server.replyOpendir(job.id, job.id, true, true); break;
         case kReaddir:
-          for (uint64_t i = 0; i < 20; ++i) page += packEntry(100 + i, 0100644, 4096, "f" + std::to_string(i), i + 1);
+          for (uint64_t i = 0; i < 20; ++i) page += entry(100 + i, "f" + std::to_string(i), i + 1);
           server.replyReaddir(job.id, reinterpret_cast<const uint8_t*>(page.data()), page.size(), true);
           break;
+        case kJobReopen:
+          if (job.id % 5 == 0) server.reopenFailed(job.id, 5);
+          else server.replyReopen(job.id, answer);
+          break;
+        case kJobPassed: break;
         case kJobFill: server.fillDone(job.id, job.id % 5 == 0 ? 5 : 0, job.id % 7 == 0, job.id % 11 == 0, {}); break;
         case kForget:
         case kRelease:
@@ -68,7 +81,11 @@ TEST(threads, "threads that do everything at once") {
   std::thread script([&] { playJavaScript(server, jobs, fd, stop); });
   std::thread ticker([&] {
     Scratch scratch;
-    while (!stop.load()) {
+    for (uint64_t round = 0; !stop.load(); ++round) {
+      if (round % 64 == 0) server.putFile(1, fd, 4096, {});
+      server.addRanges(1, {{round % 4096, 4096}});
+      server.takeBack(1, {{0, 2048}, {round % 4096, 4096}}, round % 8 == 0);
+      if (round % 64 == 63) server.dropFile(1);
       server.answerParked(scratch);
       server.tick();
       server.gauges();

@@ -1,5 +1,6 @@
 /** What the rooms above see of layers. */
 import type { ImgfsError } from '../errors/imgfs-error.js';
+import type { SharedFile } from '../content/shared-file.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { ByteRange, CallOptions } from '../store/store.js';
 import type { EntryTable } from './index/entry-table.js';
@@ -80,5 +81,9 @@ export interface Layer {
   readEntry(row: number, buffer: Uint8Array, position: number, options?: CallOptions): Promise<number>;
   /** Undefined before the layer is ready, for plain archives (use the blob's), and when nothing can be kept. */
   backing(): LayerBacking | undefined;
+  /** The decoded archive for who opens files in it by itself; undefined where `backing` is. */
+  sharedFile(): SharedFile | undefined;
+  /** Note that a file whose bytes begin at `start` of the decoded archive was opened by who did not ask. */
+  passed(start: number): void;
   close(): Promise<void>;
 }

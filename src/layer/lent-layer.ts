@@ -1,4 +1,5 @@
 /** A shared layer with a `close` of its own, which counts once. Its errors never say that a name is not there. */
+import type { SharedFile } from '../content/shared-file.js';
 import type { Descriptor } from '../oci/descriptor.js';
 import type { ByteRange, CallOptions } from '../store/store.js';
 import type { EntryTable } from './index/entry-table.js';
@@ -86,6 +87,14 @@ export class LentLayer implements Layer {
       return release;
     };
     return { ...backing, hold };
+  }
+
+  sharedFile(): SharedFile | undefined {
+    return this.layer.sharedFile();
+  }
+
+  passed(start: number): void {
+    this.layer.passed(start);
   }
 
   async close(): Promise<void> {

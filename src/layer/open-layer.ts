@@ -4,6 +4,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { BlobReader, BlobSource, ContentCache } from '../content/content.js';
+import type { SharedFile } from '../content/shared-file.js';
 import { ImgfsError, isImgfsError, toImgfsError } from '../errors/imgfs-error.js';
 import { createLogger } from '../observe/log.js';
 import type { ByteRange, CallOptions } from '../store/store.js';
@@ -56,6 +57,7 @@ export class OpenLayer implements Layer {
   private readonly retired: { close(): Promise<void> }[] = [];
   private decoded: DecodedFile | undefined;
   private data: LayerData | undefined;
+  private shared: SharedFile | undefined;
   private passFormat: LayerFormat | undefined;
   private pass: Promise<void> = Promise.resolve();
   private inBytes = 0;
@@ -166,6 +168,22 @@ export class OpenLayer implements Layer {
         return decoded.hold(range);
       },
     };
+  }
+
+  sharedFile(): SharedFile | undefined {
+    const { decoded, facts } = this;
+    if (decoded === undefined || facts === undefined || this.state !== 'ready') return undefined;
+    this.shared ??= {
+      fd: decoded.fd,
+      size: facts.decodedSize,
+      present: () => this.data?.present() ?? [],
+      attach: (reader) => decoded.attach(reader),
+    };
+    return this.shared;
+  }
+
+  passed(start: number): void {
+    if (this.state === 'ready') this.data?.passed(start);
   }
 
   async close(): Promise<void> {

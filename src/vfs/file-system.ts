@@ -8,6 +8,7 @@
  * Failures are thrown as ImgfsError; the driver turns them into an errno.
  */
 import type { TakeSegments } from '../content/file-segment.js';
+import type { FilePlace, SharedFile } from '../content/shared-file.js';
 import type { ByteRange } from '../store/store.js';
 import type { Name } from './name.js';
 
@@ -52,6 +53,10 @@ export interface Lifetime {
 /** A positive answer to lookup. It counts one lookup on `attributes.inode`, given back by `forget`. */
 export interface Entry extends Lifetime {
   readonly attributes: Attributes;
+  /** A driver may open the file by itself, for reading: what is present there is verified and never changes. */
+  readonly place?: FilePlace;
+  /** Of a symbolic link, where it is at hand. */
+  readonly target?: Name;
 }
 
 /** "There is no such name", worth remembering: only ever made from a true not-found of the store. */
@@ -93,6 +98,8 @@ export interface FileBacking {
   readonly fd: number;
   /** Where byte 0 of the file lies in `fd`. */
   readonly baseOffset: number;
+  /** What `fd` is of, when other files lie in it as well: of that, bytes may go while nobody has them open. */
+  readonly file?: SharedFile;
   /** All there and verified: the kernel may read it directly if `baseOffset` is 0. */
   complete(): boolean;
   /** Ranges of the file (not of `fd`) present now. */
@@ -175,6 +182,8 @@ export interface FileSystem {
   listsAtOnce?(inode: Inode): boolean;
   /** `flags` are open(2) flags of this platform. */
   open(caller: Caller, inode: Inode, flags: number): Promise<OpenedFile>;
+  /** A driver opened a file by itself, near bytes that are missing. Never fails; unknown inodes are ignored. */
+  passed?(inode: Inode): void;
   /** Fill `buffer` from `position`; resolves to the number of bytes, short only at the end of the file. */
   read(caller: Caller, handle: FileHandle, buffer: Uint8Array, position: number): Promise<number>;
   /** Close an open file: no descriptor is left. */

@@ -7,6 +7,7 @@
  *
  * Methods answer at once where they can and with a promise where they must ask the disk or a store.
  */
+import type { FilePlace } from '../content/shared-file.js';
 import type { CallOptions } from '../store/store.js';
 import type { FileBacking, FileSegments, FileType } from './file-system.js';
 import type { Name } from './name.js';
@@ -112,11 +113,17 @@ export interface OpenFile {
 
 export interface FileNode extends VfsNode {
   readonly type: 'file';
+  /** Where its bytes lie, once they may be read without `open`. */
+  place?(): FilePlace | undefined;
+  /** Somebody opened it by its place, near bytes that are missing there. */
+  passed?(): void;
   open(options: CallOptions): MaybePromise<OpenFile>;
 }
 
 export interface SymlinkNode extends VfsNode {
   readonly type: 'symlink';
+  /** What `readlink` says, if it says it at once. */
+  target?(): Name | undefined;
   readlink(options: CallOptions): MaybePromise<Name>;
 }
 

@@ -191,6 +191,12 @@ export class Tree implements FileSystem {
     }
   }
 
+  passed(inode: Inode): void {
+    if (!this.inodes.has(inode)) return;
+    const { node } = this.inodes.get(inode);
+    if (isFileNode(node)) node.passed?.();
+  }
+
   async read(caller: Caller, handle: FileHandle, buffer: Uint8Array, position: number): Promise<number> {
     const { file, record } = this.files.get(handle);
     try {
@@ -271,7 +277,11 @@ export class Tree implements FileSystem {
     entryTtlMs: number,
   ): Entry {
     const record = this.inodes.remember(parent, name, node);
-    return { attributes: this.#shown(record, stat), attrTtlMs: node.attrTtlMs, entryTtlMs };
+    const entry = { attributes: this.#shown(record, stat), attrTtlMs: node.attrTtlMs, entryTtlMs };
+    const place = isFileNode(node) ? node.place?.() : undefined;
+    if (place !== undefined) return { ...entry, place };
+    const target = isSymlinkNode(node) ? node.target?.() : undefined;
+    return target === undefined ? entry : { ...entry, target };
   }
 
   async #attributes(caller: Caller, record: InodeRecord): Promise<Attributes> {

@@ -65,11 +65,17 @@ bool unpackEntry(const uint8_t* bytes, size_t length, size_t& at, PackedEntry& o
   a.rdev = load<uint32_t>(from + 80);
   out.hasAttributes = (load<uint32_t>(from + 84) & 1) != 0;
   out.next = load<uint64_t>(from + 88);
+  bool isLink = (a.mode & S_IFMT) == S_IFLNK;
+  size_t targetLength = isLink ? load<uint32_t>(from + 100) : 0;
+  out.file = isLink ? 0 : load<uint32_t>(from + 100);
+  if (!wholeNumber(load<double>(from + 104), out.fileOffset)) return false;
   size_t nameLength = load<uint32_t>(from + 96);
   size_t padded = alignRecord(nameLength);
-  if (nameLength > 255 || length - at - kPackedEntrySize < padded) return false;
+  if (nameLength > 255 || targetLength > kMaxPackedTarget) return false;
+  if (length - at - kPackedEntrySize < padded + alignRecord(targetLength)) return false;
   out.name = std::string_view(reinterpret_cast<const char*>(from + kPackedEntrySize), nameLength);
-  at += kPackedEntrySize + padded;
+  out.target = std::string_view(reinterpret_cast<const char*>(from + kPackedEntrySize + padded), targetLength);
+  at += kPackedEntrySize + padded + alignRecord(targetLength);
   return a.ino != 0;
 }
 

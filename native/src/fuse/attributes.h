@@ -25,15 +25,20 @@ struct PackedEntry {
   uint64_t attrTtl = 0, entryTtl = 0;
   uint64_t next = 0;            // cookie of the entry behind it
   bool hasAttributes = false;   // else only ino and the type bits of mode are set
+  uint32_t file = 0;            // number of the shared file that its bytes lie in; 0: ask for it at open
+  uint64_t fileOffset = 0;      // where they begin there
   std::string_view name;
+  std::string_view target;      // of a symbolic link; empty: ask for it
 };
 
 // Layout of one packed entry, written by src/fuse/native/packed-entry.ts; little endian, 8-byte aligned:
 //   0 f64 inode   8 f64 attrTtlMs   16 f64 entryTtlMs   24 f64 size   32 f64 blocks
 //  40 i64 mtimeNs  48 i64 ctimeNs   56 i64 atimeNs
 //  64 u32 mode with type   68 u32 nlink   72 u32 uid   76 u32 gid   80 u32 rdev   84 u32 flags (1: has attributes)
-//  88 u64 next cookie   96 u32 name length   100 u32 0   104 name, padded to 8
-constexpr size_t kPackedEntrySize = 104;
+//  88 u64 next cookie   96 u32 name length   100 u32 shared file, or length of a link's target
+// 104 f64 offset in the shared file   112 name, padded to 8   behind it the target, padded to 8
+constexpr size_t kPackedEntrySize = 112;
+constexpr size_t kMaxPackedTarget = 255;
 
 // Reads one packed entry at `at`; moves `at` behind it. False when it is malformed: numbers that are no whole numbers
 // below 2^53, or a length beyond the end.

@@ -12,6 +12,22 @@ constexpr size_t kMaxLiteralBytes = 8 << 20;
 
 }  // namespace
 
+bool Backing::has(Range range) const {
+  if (complete || present.covers(range)) return true;
+  return shared && shared->present.covers({base + range.begin, base + range.end});
+}
+
+std::vector<Range> Backing::missing(Range range) const {
+  if (complete) return {};
+  std::vector<Range> gaps = present.missing(range);
+  if (!shared) return gaps;
+  std::vector<Range> out;
+  for (const Range& gap : gaps)
+    for (const Range& absent : shared->present.missing({base + gap.begin, base + gap.end}))
+      out.push_back({absent.begin - base, absent.end - base});
+  return out;
+}
+
 std::vector<Part> Backing::parts(Range range) const {
   if (!segmented) return {Part{file, nullptr, base + range.begin, static_cast<size_t>(range.end - range.begin)}};
   std::vector<Part> out;

@@ -21,6 +21,15 @@ struct Part {
   size_t length = 0;
 };
 
+// A file on disk that many inodes lie in, each with a part of it: a decoded layer. Guarded by the Server's lock.
+struct SharedFile {
+  std::shared_ptr<OpenFd> file;
+  dev_t device = 0;
+  ino_t inode = 0;
+  uint64_t size = 0;  // what is behind does not exist, so it is not missing either
+  RangeSet present;   // bytes that are there and were checked, as offsets in the file
+};
+
 // The content of one inode, whole or in part: in a file, or put together of segments. Guarded by the Server's lock.
 struct Backing {
   struct Waiter {
@@ -35,6 +44,7 @@ struct Backing {
 
   uint64_t nodeid = 0;
   std::shared_ptr<OpenFd> file;
+  std::shared_ptr<SharedFile> shared;  // the file, where JavaScript tells of all that is present in it
   dev_t device = 0;
   ino_t inode = 0;
   uint64_t base = 0;  // where byte 0 of the inode lies in the file
@@ -51,7 +61,11 @@ struct Backing {
   // Where JavaScript was last asked for something that was coming.
   uint64_t askedAt = 0;
 
-  bool has(Range range) const { return complete || present.covers(range); }
+  bool has(Range range) const;
+  // The parts of a range that are not present.
+  std::vector<Range> missing(Range range) const;
+  // Where the bytes of the inode lie in the file.
+  Range place() const { return {base, base + size}; }
   // What a range that is present is made of, in order.
   std::vector<Part> parts(Range range) const;
   void addSegment(Range range, Part part);

@@ -60,9 +60,9 @@ napi_value replyStatfs(napi_env env, napi_callback_info info) {
   return toBoolean(env, call.server() && call.server()->replyStatfs(call.whole(0), out));
 }
 
-// id, handle, flags (1 keepCache, 2 directIo, 4 complete, 8 segmented), fd or -1, base offset, present ranges
-napi_value replyOpen(napi_env env, napi_callback_info info) {
-  Call call(env, info);
+// handle, flags (1 keepCache, 2 directIo, 4 complete, 8 segmented), fd or -1, base offset, present ranges, number of the
+// shared file or 0; behind the first argument
+OpenAnswer openAnswer(napi_env env, const Call& call) {
   OpenAnswer answer;
   answer.script = call.whole(1);
   uint64_t flags = call.whole(2);
@@ -75,8 +75,67 @@ napi_value replyOpen(napi_env env, napi_callback_info info) {
   answer.fd = fd;
   answer.base = call.whole(4);
   if (call.count > 5) answer.present = rangesOf(env, call[5]);
+  if (call.count > 6) answer.file = static_cast<uint32_t>(call.whole(6));
+  return answer;
+}
+
+// id, and what the handle is
+napi_value replyOpen(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  OpenAnswer answer = openAnswer(env, call);
   Delivery delivery = call.server() ? call.server()->replyOpen(call.whole(0), answer) : Delivery::kGone;
   return toNumber(env, static_cast<uint32_t>(delivery));
+}
+
+// handle of the kernel, and what the handle is
+napi_value replyReopen(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  OpenAnswer answer = openAnswer(env, call);
+  Delivery delivery = call.server() ? call.server()->replyReopen(call.whole(0), answer) : Delivery::kGone;
+  return toNumber(env, static_cast<uint32_t>(delivery));
+}
+
+// handle of the kernel, errno
+napi_value reopenFailed(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (call.server()) call.server()->reopenFailed(call.whole(0), static_cast<int>(call.whole(1)));
+  return nullptr;
+}
+
+// number, fd, size in bytes, present ranges
+napi_value putFile(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  int32_t fd = -1;
+  napi_get_value_int32(env, call[1], &fd);
+  return toBoolean(env, call.server() && call.server()->putFile(static_cast<uint32_t>(call.whole(0)), fd, call.whole(2),
+                                                              rangesOf(env, call[3])));
+}
+
+// number, ranges
+napi_value addRanges(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (call.server()) call.server()->addRanges(static_cast<uint32_t>(call.whole(0)), rangesOf(env, call[1]));
+  return nullptr;
+}
+
+// number, ranges, whether by force, bytes that become 1 for each range that may go
+napi_value takeBack(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  uint8_t* data = nullptr;
+  size_t length = 0;
+  std::vector<Range> ranges = rangesOf(env, call[1]);
+  if (!bytesOf(env, call[3], data, length) || length < ranges.size()) return fail(env, "takeBack wants a byte for each range");
+  std::vector<bool> mayGo(ranges.size(), true);
+  if (call.server()) mayGo = call.server()->takeBack(static_cast<uint32_t>(call.whole(0)), ranges, flagOf(env, call[2]));
+  for (size_t i = 0; i < ranges.size(); ++i) data[i] = mayGo[i] ? 1 : 0;
+  return nullptr;
+}
+
+// number
+napi_value dropFile(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (call.server()) call.server()->dropFile(static_cast<uint32_t>(call.whole(0)));
+  return nullptr;
 }
 
 // id, handle, flags (1 keepCache, 4 complete)
@@ -204,6 +263,12 @@ const std::vector<Method>& answerMethods() {
       {"replyBytes", replyBytes},
       {"replyStatfs", replyStatfs},
       {"replyOpen", replyOpen},
+      {"replyReopen", replyReopen},
+      {"reopenFailed", reopenFailed},
+      {"putFile", putFile},
+      {"addRanges", addRanges},
+      {"takeBack", takeBack},
+      {"dropFile", dropFile},
       {"replyOpendir", replyOpendir},
       {"replyReaddir", replyReaddir},
       {"putListing", putListing},

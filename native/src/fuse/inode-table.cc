@@ -12,6 +12,16 @@ Inode& InodeTable::put(const Attributes& attributes, uint64_t attrTtl, Millis no
   return inode;
 }
 
+Inode& InodeTable::put(const PackedEntry& entry, Millis now, uint64_t scriptLookups) {
+  Inode& inode = put(entry.attributes, entry.attrTtl, now, scriptLookups);
+  if (entry.file != 0) {
+    inode.file = entry.file;
+    inode.fileOffset = entry.fileOffset;
+  }
+  if (!entry.target.empty()) putTarget(entry.attributes.ino, std::string(entry.target), inode.attrExpiry);
+  return inode;
+}
+
 Inode* InodeTable::find(uint64_t ino) {
   auto found = inodes_.find(ino);
   return found == inodes_.end() ? nullptr : &found->second;
@@ -30,6 +40,7 @@ void InodeTable::forget(uint64_t ino, uint64_t count, Forgets& out) {
   Inode* inode = find(ino);
   if (inode == nullptr) return;
   inode->kernel -= std::min(inode->kernel, count);
+  if (inode->kernel == 0) inode->stored = false;
   letGo(ino, out);
 }
 

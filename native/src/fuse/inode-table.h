@@ -27,6 +27,9 @@ struct Inode {
   uint64_t script = 0;
   uint64_t parent = 0;  // of a directory: the last directory it was found in
   uint32_t pins = 0;
+  uint32_t file = 0;        // number of the shared file that its bytes lie in; 0: not known
+  uint64_t fileOffset = 0;  // where they begin there
+  bool stored = false;      // the kernel was given its pages, and has not forgotten it since
 };
 
 class InodeTable {
@@ -35,6 +38,8 @@ class InodeTable {
 
   // Remember attributes. `scriptLookups` counts are owed to the FileSystem from now on.
   Inode& put(const Attributes& attributes, uint64_t attrTtl, Millis now, uint64_t scriptLookups);
+  // The same, with where the bytes lie, if that is told.
+  Inode& put(const PackedEntry& entry, Millis now, uint64_t scriptLookups);
   Inode* find(uint64_t ino);
   // Found, and its attributes may still be believed.
   Inode* fresh(uint64_t ino, Millis now);

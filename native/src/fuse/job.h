@@ -15,6 +15,8 @@ constexpr uint32_t kJobFill = 1000;    // id, a: handle, b: begin, c: end
 constexpr uint32_t kJobAbort = 1001;   // a: id nobody waits for any more, b: 1 when it is a fill's, c: errno
 constexpr uint32_t kJobReady = 1002;   // a: protocol minor, b: 1 with passthrough
 constexpr uint32_t kJobClosed = 1003;  // a: errno, 0 after an ordinary unmount
+constexpr uint32_t kJobReopen = 1004;  // id: handle of the kernel, opened without JavaScript, that needs one of the FileSystem
+constexpr uint32_t kJobPassed = 1005;  // a file was opened without JavaScript, near bytes that are missing
 
 struct Job {
   uint32_t kind = 0;

@@ -25,6 +25,7 @@ struct Pending {
   uint32_t flags = 0;
   uint32_t pid = 0;
   bool interrupted = false;           // a signal came that did not end the wait
+  bool byScript = false;              // a read whose file does not have what it should
   std::string name;
   std::string payload;                // bytes that JavaScript fetches with the job: data of a write
   std::shared_ptr<Backing> parkedOn;  // set while it waits for a fill and JavaScript does not know it

@@ -22,6 +22,22 @@ void RangeSet::add(Range range) {
   ranges_.emplace_hint(next, range.begin, range.end);
 }
 
+void RangeSet::remove(Range range) {
+  if (range.empty()) return;
+  auto at = ranges_.upper_bound(range.begin);
+  if (at != ranges_.begin()) --at;
+  while (at != ranges_.end() && at->first < range.end) {
+    auto [begin, end] = *at;
+    if (end <= range.begin) {
+      ++at;
+      continue;
+    }
+    at = ranges_.erase(at);
+    if (begin < range.begin) ranges_.emplace(begin, range.begin);
+    if (end > range.end) at = ranges_.emplace(range.end, end).first;
+  }
+}
+
 bool RangeSet::covers(Range range) const {
   if (range.empty()) return true;
   auto next = ranges_.upper_bound(range.begin);

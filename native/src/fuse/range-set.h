@@ -18,6 +18,7 @@ struct Range {
 class RangeSet {
  public:
   void add(Range range);
+  void remove(Range range);
   // True when every byte of `range` is in the set; the empty range always is.
   bool covers(Range range) const;
   // The parts of `range` that are not in the set, in order.

@@ -192,7 +192,7 @@ Delivery Server::replyCreate(uint64_t id, const PackedEntry& entry, const OpenAn
   {
     Lock lock(mutex_);
     if (!pending_.take(id, request)) return Delivery::kGone;
-    inodes_.put(entry.attributes, entry.attrTtl, nowMillis(), 1).kernel += 1;
+    inodes_.put(entry, nowMillis(), 1).kernel += 1;
     afterChange(request);
     handle.nodeid = ino;
     handle.script = answer.script;

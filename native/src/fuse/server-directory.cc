@@ -162,7 +162,7 @@ bool Server::appendPage(Listing& listing, uint64_t directory, const uint8_t* pag
     PackedEntry entry;
     if (!unpackEntry(page, length, at, entry) || entry.next > kMaxCookie || !isComponent(entry.name)) return false;
     if (entry.hasAttributes) {
-      Inode& inode = inodes_.put(entry.attributes, entry.attrTtl, now, 1);
+      Inode& inode = inodes_.put(entry, now, 1);
       if (direntType(entry.attributes.mode) == 4) inode.parent = directory;
       inodes_.pin(entry.attributes.ino);
     }

@@ -65,7 +65,7 @@ bool Server::replyEntry(uint64_t id, const PackedEntry& entry) {
   {
     Lock lock(mutex_);
     if (!pending_.take(id, request)) return false;
-    Inode& inode = inodes_.put(entry.attributes, entry.attrTtl, nowMillis(), 1);
+    Inode& inode = inodes_.put(entry, nowMillis(), 1);
     inode.kernel += 1;
     inode.parent = request.nodeid;
     afterChange(request);
@@ -112,7 +112,7 @@ void Server::putAttributes(const PackedEntry& entry) {
   Lock lock(mutex_);
   // An inode that the kernel does not know must not come in this way: nobody would forget it.
   if (entry.attributes.ino == kRootNode || inodes_.find(entry.attributes.ino) != nullptr)
-    inodes_.put(entry.attributes, entry.attrTtl, nowMillis(), 0);
+    inodes_.put(entry, nowMillis(), 0);
 }
 
 bool Server::replyAttributes(uint64_t id, const PackedEntry& entry) {

@@ -10,33 +10,32 @@
 
 namespace imgfs::fuse {
 
-void Server::open(Request& request) {
+void Server::open(Request& request, Scratch& scratch) {
   OpenIn in{};
   const InHeader& header = request.header();
   if (!request.take(in)) return malformed(request);
   uint64_t fh = 0;
   Handle handle;
-  if ((in.flags & (O_ACCMODE | O_TRUNC)) == O_RDONLY) {
+  SharedOpen shared;
+  bool isShared = false;
+  if ((in.flags & (O_ACCMODE | O_TRUNC | O_APPEND)) == O_RDONLY) {
     Lock lock(mutex_);
-    auto found = sealed_.find(header.nodeid);
-    struct stat status {};
-    // A file without a name was evicted: JavaScript decides where the content comes from now.
-    bool usable = found != sealed_.end() && found->second.expiry > nowMillis() &&
-                  fstat(found->second.backing->file->fd, &status) == 0 && status.st_nlink > 0;
-    if (usable) {
+    isShared = openShared(header.nodeid, handle, shared);
+    if (isShared || openSealed(header.nodeid, handle)) {
       handle.nodeid = header.nodeid;
-      handle.mode = chooseMode(header.nodeid, found->second.backing, true, false);
-      if (handle.mode != OpenMode::kPassthrough) handle.backing = found->second.backing;
       fh = ++lastHandle_;
       handles_.emplace(fh, handle);
-    } else if (found != sealed_.end()) {
-      sealed_.erase(found);
-      dropBackingId(header.nodeid);
     }
   }
   if (fh != 0) {
-    count(kSealedOpens);
+    count(isShared ? kSharedOpens : kSealedOpens);
+    if (shared.pages.length > 0) storePages(header.nodeid, shared.pages, scratch);
     finishOpen(header.unique, fh, handle, true);
+    if (!shared.isNearMissing) return;
+    Job job;
+    job.kind = kJobPassed;
+    job.nodeid = header.nodeid;
+    jobs_.push(std::move(job));
     return;
   }
   Job job;
@@ -44,6 +43,23 @@ void Server::open(Request& request) {
   Pending pending;
   pending.flags = in.flags;
   toScript(request, std::move(job), std::move(pending));
+}
+
+// A whole file that JavaScript said something about not long ago. The lock is held.
+bool Server::openSealed(uint64_t nodeid, Handle& handle) {
+  auto found = sealed_.find(nodeid);
+  if (found == sealed_.end()) return false;
+  const std::shared_ptr<Backing>& backing = found->second.backing;
+  struct stat status {};
+  // A file without a name was evicted: JavaScript decides where the content comes from now.
+  if (found->second.expiry > nowMillis() && fstat(backing->file->fd, &status) == 0 && status.st_nlink > 0) {
+    handle.mode = chooseMode(nodeid, backing, true, false);
+    if (handle.mode != OpenMode::kPassthrough) handle.backing = backing;
+    return true;
+  }
+  sealed_.erase(found);
+  dropBackingId(nodeid);
+  return false;
 }
 
 OpenOut Server::makeOpen(uint64_t fh, const Handle& handle, bool keepCache) {
@@ -91,11 +107,20 @@ Delivery Server::replyOpen(uint64_t id, const OpenAnswer& answer) {
     handle.nodeid = request.nodeid;
     handle.script = answer.script;
     handle.mode = chooseMode(request.nodeid, backing, answer.keepCache, answer.directIo);
-    if (handle.mode != OpenMode::kPassthrough) handle.backing = backing;
+    // Of a shared file nothing goes while it is open, whoever reads it.
+    if (handle.mode != OpenMode::kPassthrough || (backing && backing->shared)) handle.backing = backing;
     // All reads are answered from a descriptor that is ours: the FileSystem may close its own.
     adopted = handle.mode == OpenMode::kPassthrough || (backing && backing->complete);
     if (adopted) handle.script = 0;
-    if (backing && backing->complete && answer.keepCache) seal(backing);
+    if (backing && answer.keepCache && backing->shared) {
+      // The next open is answered from here.
+      if (Inode* inode = inodes_.find(request.nodeid)) {
+        inode->file = answer.file;
+        inode->fileOffset = answer.base;
+      }
+    } else if (backing && backing->complete && answer.keepCache) {
+      seal(backing);
+    }
     fh = ++lastHandle_;
     handles_.emplace(fh, handle);
   }
@@ -213,23 +238,40 @@ std::shared_ptr<Backing> Server::backingFor(uint64_t nodeid, const OpenAnswer& a
   struct stat status {};
   const Inode* inode = inodes_.find(nodeid);
   if (inode == nullptr || fstat(answer.fd, &status) != 0 || !S_ISREG(status.st_mode)) return nullptr;
-  std::shared_ptr<Backing> backing = partial_[nodeid].lock();
-  bool same = backing && backing->device == status.st_dev && backing->inode == status.st_ino &&
-              backing->base == answer.base && backing->size == inode->attributes.size;
-  if (!same) {
+  Range place{answer.base, answer.base + inode->attributes.size};
+  auto shared = shared_.find(answer.file);
+  std::shared_ptr<Backing> backing;
+  if (shared != shared_.end() && shared->second->device == status.st_dev && shared->second->inode == status.st_ino)
+    backing = sharedBacking(nodeid, shared->second, place);
+  if (!backing) backing = knownBacking(nodeid, status.st_dev, status.st_ino, place);
+  if (!backing) {
     std::shared_ptr<OpenFd> file = ownFd(answer.fd, status.st_dev, status.st_ino);
     if (!file) return nullptr;
-    backing = std::make_shared<Backing>();
-    backing->nodeid = nodeid;
-    backing->file = std::move(file);
-    backing->device = status.st_dev;
-    backing->inode = status.st_ino;
-    backing->base = answer.base;
-    backing->size = inode->attributes.size;
-    partial_[nodeid] = backing;
+    backing = newBacking(nodeid, std::move(file), status.st_dev, status.st_ino, place);
   }
   backing->complete = backing->complete || answer.complete;
   for (const Range& range : answer.present) backing->present.add(range);
+  return backing;
+}
+
+// That of an earlier handle, if it is of the same bytes: fills are shared by all who wait.
+std::shared_ptr<Backing> Server::knownBacking(uint64_t nodeid, dev_t device, ino_t inode, Range place) {
+  std::shared_ptr<Backing> backing = partial_[nodeid].lock();
+  bool same = backing && backing->device == device && backing->inode == inode && backing->base == place.begin &&
+              backing->size == place.end - place.begin;
+  return same ? backing : nullptr;
+}
+
+std::shared_ptr<Backing> Server::newBacking(uint64_t nodeid, std::shared_ptr<OpenFd> file, dev_t device, ino_t inode,
+                                            Range place) {
+  auto backing = std::make_shared<Backing>();
+  backing->nodeid = nodeid;
+  backing->file = std::move(file);
+  backing->device = device;
+  backing->inode = inode;
+  backing->base = place.begin;
+  backing->size = place.end - place.begin;
+  partial_[nodeid] = backing;
   return backing;
 }
 

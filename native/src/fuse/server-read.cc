@@ -75,14 +75,15 @@ void Server::read(Request& request, Scratch& scratch) {
       if (present) parts = backing->parts(range);
       if (present && !backing->complete && !backing->segmented) tellReader(found->second, *backing, range);
     }
+    pending.unique = header.unique;
+    pending.nodeid = header.nodeid;
+    pending.opcode = header.opcode;
+    pending.pid = header.pid;
+    if (backing && !present && job.a == 0) return awaitScript(in.fh, found->second, std::move(pending));
     if (backing && !present) {
-      pending.unique = header.unique;
-      pending.nodeid = header.nodeid;
-      pending.opcode = header.opcode;
-      pending.pid = header.pid;
       pending.parkedOn = backing;
       uint64_t id = pending_.add(std::move(pending), nowMillis());
-      park(lock, backing, id, range, job.a);
+      park(backing, id, range, job.a);
       return;
     }
   }
@@ -96,7 +97,13 @@ void Server::read(Request& request, Scratch& scratch) {
     toScript(request, std::move(job), std::move(pending));
     return;
   }
-  send(header.unique, EIO);
+  // Opened without JavaScript, which knows where the bytes are to be had.
+  pending.byScript = true;
+  Lock lock(mutex_);
+  auto found = handles_.find(in.fh);
+  if (found != handles_.end()) return awaitScript(in.fh, found->second, std::move(pending));
+  lock.unlock();
+  send(header.unique, EBADF);
 }
 
 // False when the file does not have what it should: it was damaged. It is not trusted again without JavaScript.
@@ -133,7 +140,7 @@ void Server::distrust(uint64_t nodeid) {
   dropBackingId(nodeid);
 }
 
-void Server::park(Lock&, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script) {
+void Server::park(const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script) {
   count(kParked);
   backing->waiters.push_back({pendingId, range, script});
   startFills(*backing, backing, range, script);
@@ -150,7 +157,7 @@ void Server::startFills(Backing& backing, const std::shared_ptr<Backing>& shared
     backing.askedAt = range.begin;
   }
   for (const Backing::Fill& fill : backing.fills) coming.add(fill.range);
-  for (const Range& absent : backing.present.missing(range)) {
+  for (const Range& absent : backing.missing(range)) {
     for (const Range& gap : coming.missing(absent)) pushFill(backing, shared, gap, script);
   }
 }

@@ -10,8 +10,9 @@ namespace imgfs::fuse {
 
 const char* const kCounterNames[kCounterEnd] = {
     "requests",   "toScript",   "fills",             "parked",      "passthroughOpens",
-    "cachedOpens", "sealedOpens", "timeouts",        "interrupts",  "interruptsIgnored",
-    "backedReads", "backedBytes", "readFallbacks",   "malformed",   "lostReplies",
+    "cachedOpens", "sealedOpens", "sharedOpens",     "reopens",     "storedFiles",
+    "timeouts",   "interrupts", "interruptsIgnored", "backedReads", "backedBytes", "readFallbacks",
+    "malformed",  "lostReplies",
 };
 
 namespace {
@@ -149,7 +150,7 @@ void Server::handle(const uint8_t* bytes, size_t length, Scratch& scratch) {
     case kReaddir: return readdir(request, false, scratch);
     case kReaddirplus: return readdir(request, true, scratch);
     case kReleasedir: return releasedir(request);
-    case kOpen: return open(request);
+    case kOpen: return open(request, scratch);
     case kRead: return read(request, scratch);
     case kRelease: return release(request);
     case kFlush:

@@ -74,6 +74,7 @@ struct OpenAnswer {
   uint64_t base = 0;
   bool complete = false;
   bool segmented = false;  // without a file: put together of segments that fills tell
+  uint32_t file = 0;       // number of the shared file that `fd` is, 0: of none
   std::vector<Range> present;
 };
 
@@ -99,6 +100,9 @@ enum Counter : size_t {
   kPassthroughOpens,
   kCachedOpens,
   kSealedOpens,
+  kSharedOpens,
+  kReopens,
+  kStoredFiles,
   kTimeouts,
   kInterrupts,
   kInterruptsIgnored,
@@ -138,6 +142,19 @@ class Server {
   bool addSegments(uint64_t fillId, const std::vector<ToldSegment>& told, const std::string& literals);
   // A fill is over. `useRead`: it cannot be kept on disk, ask for the bytes instead.
   void fillDone(uint64_t fillId, int error, bool useRead, bool complete, const std::vector<Range>& present);
+
+  // A file that many inodes lie in; entries and opens name it by `id`. False when descriptors ran out.
+  bool putFile(uint32_t id, int fd, uint64_t size, const std::vector<Range>& present);
+  // More of it is there now.
+  void addRanges(uint32_t id, const std::vector<Range>& present);
+  // Ranges of it are to be given back: for each whether it may go, because nobody has a file open that lies in it; from
+  // then on nobody reads it. `forced`: it is believed no more, also where it may not go; what is open keeps what it has.
+  std::vector<bool> takeBack(uint32_t id, const std::vector<Range>& ranges, bool forced);
+  // Nobody opens it any more. What is open keeps what it has.
+  void dropFile(uint32_t id);
+  // The answer to kJobReopen.
+  Delivery replyReopen(uint64_t fh, const OpenAnswer& answer);
+  void reopenFailed(uint64_t fh, int error);
 
   // The answer to CREATE: `answer` without a backing file.
   Delivery replyCreate(uint64_t id, const PackedEntry& entry, const OpenAnswer& answer);
@@ -189,6 +206,9 @@ class Server {
     bool writable = false;
     size_t hint = 0;         // where the last reader stopped in `listing`
     bool complete = false;   // what the listing lacks does not exist
+    // Files opened without JavaScript: reads that wait until it has opened them too.
+    std::vector<uint64_t> waiting;
+    bool asked = false;
   };
   // Opens of one inode, and its file for passthrough (fuse-limits: mixing the two kinds is EIO at open).
   struct Opens {
@@ -249,9 +269,12 @@ class Server {
   void dropHandleListing(Handle& handle, Forgets& forgets);
 
   // server-open.cc
-  void open(Request& request);
+  void open(Request& request, Scratch& scratch);
   void release(Request& request);
+  bool openSealed(uint64_t nodeid, Handle& handle);
   std::shared_ptr<Backing> backingFor(uint64_t nodeid, const OpenAnswer& answer);
+  std::shared_ptr<Backing> knownBacking(uint64_t nodeid, dev_t device, ino_t inode, Range place);
+  std::shared_ptr<Backing> newBacking(uint64_t nodeid, std::shared_ptr<OpenFd> file, dev_t device, ino_t inode, Range place);
   std::shared_ptr<Backing> segmentedBacking(uint64_t nodeid);
   std::shared_ptr<OpenFd> ownFd(int fd, dev_t device, ino_t inode);
   OpenMode chooseMode(uint64_t nodeid, const std::shared_ptr<Backing>& backing, bool keepCache, bool directIo);
@@ -262,11 +285,22 @@ class Server {
   OpenOut makeOpen(uint64_t fh, const Handle& handle, bool keepCache);
   int finishOpen(uint64_t unique, uint64_t fh, const Handle& handle, bool keepCache);
 
+  // server-shared.cc
+  struct SharedOpen {
+    bool isNearMissing = false;  // JavaScript wants to know
+    Part pages;                  // what the kernel is given before the answer; length 0: nothing
+  };
+  bool openShared(uint64_t nodeid, Handle& handle, SharedOpen& open);
+  void storePages(uint64_t nodeid, const Part& pages, Scratch& scratch);
+  std::shared_ptr<Backing> sharedBacking(uint64_t nodeid, const std::shared_ptr<SharedFile>& file, Range place);
+  void awaitScript(uint64_t fh, Handle& handle, Pending pending);
+  bool resume(Handle& handle, uint64_t pendingId);
+
   // server-read.cc
   void read(Request& request, Scratch& scratch);
   bool readParts(const std::vector<Part>& parts, uint64_t nodeid, uint64_t unique, Scratch& scratch);
   void distrust(uint64_t nodeid);
-  void park(Lock& lock, const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script);
+  void park(const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script);
   void startFills(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);
   void tellReader(Handle& handle, Backing& backing, Range range);
   void pushFill(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);
@@ -289,6 +323,7 @@ class Server {
   std::unordered_map<uint64_t, Handle> handles_;
   std::unordered_map<uint64_t, Opens> opens_;
   std::unordered_map<uint64_t, Sealed> sealed_;
+  std::unordered_map<uint32_t, std::shared_ptr<SharedFile>> shared_;  // by number
   std::unordered_map<uint64_t, std::weak_ptr<Backing>> partial_;   // by nodeid
   std::unordered_map<uint64_t, std::shared_ptr<Backing>> fills_;   // by fill id
   std::map<std::pair<dev_t, ino_t>, std::weak_ptr<OpenFd>> files_;

@@ -106,6 +106,7 @@ constexpr uint32_t kSetMtimeNow = 1u << 8;
 
 constexpr int32_t kNotifyInvalInode = 2;
 constexpr int32_t kNotifyInvalEntry = 3;
+constexpr int32_t kNotifyStore = 4;
 constexpr uint32_t kExpireOnly = 1u << 0;
 
 struct InHeader {
@@ -234,6 +235,13 @@ struct Dirent {
   uint64_t ino, off;
   uint32_t namelen, type;
 };
+struct StoreOut {
+  uint64_t nodeid;
+  uint64_t offset;
+  uint32_t size;
+  uint32_t padding;
+};
+
 struct InvalInodeOut {
   uint64_t ino;
   int64_t off, len;

@@ -76,7 +76,7 @@ export interface AddonSession {
     files: number,
     maxNameLength: number,
   ): boolean;
-  /** `fd` is -1 without a backing file; `present` holds pairs of start and end. */
+  /** `fd` is -1 without a backing file; `present` holds pairs of start and end; `file` is a number of `putFile`, or 0. */
   replyOpen(
     id: number,
     handle: number,
@@ -84,7 +84,28 @@ export interface AddonSession {
     fd: number,
     baseOffset: number,
     present: Float64Array,
+    file: number,
   ): number;
+  /** A file that the addon opened by itself has a handle of ours now: arguments as of `replyOpen`. */
+  replyReopen(
+    kernelHandle: number,
+    handle: number,
+    flags: number,
+    fd: number,
+    baseOffset: number,
+    present: Float64Array,
+    file: number,
+  ): number;
+  reopenFailed(kernelHandle: number, errno: number): void;
+  /**
+   * A file that many inodes lie in; entries and opens name it by its number, from 1 up. `present` as in `replyOpen`.
+   * False when descriptors ran out.
+   */
+  putFile(file: number, fd: number, size: number, present: Float64Array): boolean;
+  addRanges(file: number, present: Float64Array): void;
+  /** Sets a byte of `mayGo` for each range that nobody has open. `forced`: it is believed no more in any case. */
+  takeBack(file: number, ranges: Float64Array, forced: boolean, mayGo: Uint8Array): void;
+  dropFile(file: number): void;
   replyOpendir(id: number, handle: number, flags: number): boolean;
   replyReaddir(id: number, page: Uint8Array, length: number, end: boolean): boolean;
   /** All entries of a complete directory. False: it was not taken, undo its lookups. */

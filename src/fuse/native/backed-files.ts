@@ -5,6 +5,7 @@ import type { FileBacking, FileHandle, FileSegments, FileSystem, OpenedFile } fr
 import { delivery, fillUseRead, openFlags, type AddonSession } from './addon-fuse.js';
 import type { Job } from './job.js';
 import { packSegments } from './pack-segments.js';
+import { flatRanges, type SharedFiles } from './shared-files.js';
 
 /**
  * How often the ranges of one file are told anew while fills end; in between, every fill tells its own range. A
@@ -16,15 +17,14 @@ const presentIntervalMsPerRange = 0.01;
 
 const noRanges = new Float64Array(0);
 
+/** Handle, flags, descriptor, offset, present ranges, number of the shared file: as `AddonSession.replyOpen` takes them. */
+type OpenAnswer = [number, number, number, number, Float64Array, number];
+
 interface OpenFile {
   readonly backing: FileBacking | undefined;
   readonly segments?: FileSegments | undefined;
   /** When the ranges may be told again, in milliseconds since the epoch. */
   tellAt: number;
-}
-
-function flatten(backing: FileBacking): Float64Array {
-  return Float64Array.from(backing.present().flatMap((range) => [range.start, range.end]));
 }
 
 function nextTelling(ranges: number): number {
@@ -33,18 +33,36 @@ function nextTelling(ranges: number): number {
 
 export class BackedFiles {
   readonly #fileSystem: FileSystem;
+  readonly #shared: SharedFiles;
   readonly #report: (operation: string, error: unknown) => void;
   readonly #open = new Map<FileHandle, OpenFile>();
   readonly #fills = new Map<number, AbortController>();
 
-  constructor(fileSystem: FileSystem, report: (operation: string, error: unknown) => void) {
+  constructor(
+    fileSystem: FileSystem,
+    shared: SharedFiles,
+    report: (operation: string, error: unknown) => void,
+  ) {
     this.#fileSystem = fileSystem;
+    this.#shared = shared;
     this.#report = report;
   }
 
   /** Answer OPEN (or the opening half of CREATE) and remember, or release, the handle. */
   answerOpen(session: AddonSession, id: number, opened: OpenedFile): void {
-    const { handle, backing, segments } = opened;
+    this.#answer((...answer) => session.replyOpen(id, ...answer), opened);
+  }
+
+  /** The same for a file that the addon opened by itself. */
+  answerReopen(session: AddonSession, kernelHandle: number, opened: OpenedFile): void {
+    this.#answer((...answer) => session.replyReopen(kernelHandle, ...answer), opened);
+  }
+
+  #answer(reply: (...answer: OpenAnswer) => number, opened: OpenedFile): void {
+    const { handle, segments } = opened;
+    const file = opened.backing?.file === undefined ? 0 : this.#shared.numberOf(opened.backing.file);
+    // The addon must know of what may go from it.
+    const backing = opened.backing?.file === undefined || file !== 0 ? opened.backing : undefined;
     let result: number = delivery.gone;
     try {
       const complete = backing?.complete() === true;
@@ -53,9 +71,9 @@ export class BackedFiles {
         (opened.directIo ? openFlags.directIo : 0) |
         (complete ? openFlags.complete : 0) |
         (segments === undefined ? 0 : openFlags.segmented);
-      const present = backing === undefined || complete ? noRanges : flatten(backing);
+      const present = backing === undefined || complete ? noRanges : flatRanges(backing.present());
       this.#open.set(handle, { backing, segments, tellAt: nextTelling(present.length / 2) });
-      result = session.replyOpen(id, handle, flags, backing?.fd ?? -1, backing?.baseOffset ?? 0, present);
+      result = reply(handle, flags, backing?.fd ?? -1, backing?.baseOffset ?? 0, present, file);
     } finally {
       if (result !== delivery.delivered) this.release(handle);
     }
@@ -101,7 +119,7 @@ export class BackedFiles {
       const until = backing.presentUntil?.(job.b) ?? job.c;
       return session.fillDone(job.id, 0, 0, until > job.c ? Float64Array.of(job.b, until) : noRanges);
     }
-    const present = flatten(backing);
+    const present = flatRanges(backing.present());
     file.tellAt = nextTelling(present.length / 2);
     return session.fillDone(job.id, 0, 0, present);
   }

@@ -2,6 +2,7 @@
  * Takes the addon's jobs to the FileSystem and its answers back. Whatever a handler throws becomes an errno: nothing
  * that happens here may end the mount.
  */
+import { constants } from 'node:fs';
 import { errnoNumber, errnoOf } from '../../errors/errno.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { isWritable, type FileHandle, type FileSystem, type Inode } from '../../vfs/file-system.js';
@@ -10,9 +11,12 @@ import type { MountOptions } from '../driver.js';
 import { batchNameBytes, batchWords, openFlags, type AddonSession } from './addon-fuse.js';
 import { BackedFiles } from './backed-files.js';
 import { changeHandlers } from './changes.js';
+import { DirectoryLister } from './directory-lister.js';
 import { DirectoryPrimer } from './directory-primer.js';
 import { Job, jobKind, type JobHandler } from './job.js';
 import { EntryPacker } from './packed-entry.js';
+import { SharedFiles } from './shared-files.js';
+import { WalkPrimer } from './walk-primer.js';
 
 /**
  * Entries of one readdir, and some replies of the kernel's usual 32 KiB: 0.5 ms of JavaScript once V8 has optimized it, 4 ms
@@ -30,7 +34,7 @@ export class Dispatcher {
   /** Buffers shared with the addon. */
   readonly words = new ArrayBuffer(batchWords * 8);
   readonly names = new Uint8Array(batchNameBytes);
-  readonly packed = new EntryPacker();
+  readonly packed: EntryPacker;
   /** Set once, before the first job arrives. */
   session: AddonSession | undefined;
   onReady: (ready: Ready) => void = () => {};
@@ -44,16 +48,24 @@ export class Dispatcher {
   readonly #active = new Map<number, Job>();
   readonly #files: BackedFiles;
   readonly #primer: DirectoryPrimer;
+  readonly #walk: WalkPrimer;
   readonly #directories = new Set<FileHandle>();
-  readonly #page = new EntryPacker(entriesPerPage * 128);
+  readonly #page: EntryPacker;
+  readonly #shared = new SharedFiles(() => this.#reply);
   readonly #handlers: ReadonlyMap<number, JobHandler>;
   #failures = 0;
 
   constructor(fileSystem: FileSystem, options: MountOptions) {
     this.#fileSystem = fileSystem;
     this.#options = options;
-    this.#files = new BackedFiles(fileSystem, (operation, error) => this.report(operation, error));
-    this.#primer = new DirectoryPrimer(fileSystem, options.operationTimeoutMs);
+    const { numberOf } = this.#shared;
+    this.packed = new EntryPacker(numberOf);
+    this.#page = new EntryPacker(numberOf, entriesPerPage * 128);
+    const report = (operation: string, error: unknown): void => this.report(operation, error);
+    this.#files = new BackedFiles(fileSystem, this.#shared, report);
+    const lister = new DirectoryLister(fileSystem, numberOf, options.operationTimeoutMs);
+    this.#primer = new DirectoryPrimer(lister);
+    this.#walk = new WalkPrimer(lister);
     const writes = isWritable(fileSystem) && !options.readOnly;
     this.#handlers = new Map<number, JobHandler>([
       ...(writes ? changeHandlers(fileSystem, () => this.#reply, this.packed, this.#files) : []),
@@ -97,6 +109,7 @@ export class Dispatcher {
   /** Let go of the handles that the kernel never released. */
   async releaseAll(): Promise<void> {
     for (const job of this.#active.values()) job.abort(new ImgfsError('interrupted', 'the mount is gone'));
+    this.#shared.forgetAll();
     await this.#files.releaseAll();
     for (const handle of this.#directories) {
       await this.#fileSystem.releasedir(handle).catch((error: unknown) => this.report('releasedir', error));
@@ -114,6 +127,10 @@ export class Dispatcher {
         return this.#releasedir(job.a as FileHandle);
       case jobKind.fill:
         return this.#files.fill(this.#reply, job);
+      case jobKind.reopen:
+        return void this.#reopen(job);
+      case jobKind.passed:
+        return this.#fileSystem.passed?.(job.inode as Inode);
       case jobKind.abort:
         return this.#abort(job);
       case jobKind.ready:
@@ -195,6 +212,23 @@ export class Dispatcher {
     this.#files.answerOpen(this.#reply, job.id, opened);
   }
 
+  /** Open what the addon opened by itself: bytes of it are missing. */
+  async #reopen(job: Job): Promise<void> {
+    const { uid, gid, pid } = job;
+    const signal = AbortSignal.timeout(this.#options.operationTimeoutMs);
+    try {
+      const opened = await this.#fileSystem.open(
+        { uid, gid, pid, signal },
+        job.inode as Inode,
+        constants.O_RDONLY,
+      );
+      this.#files.answerReopen(this.#reply, job.id, opened);
+    } catch (error) {
+      this.report('open', error);
+      this.#reply.reopenFailed(job.id, errnoOf(error));
+    }
+  }
+
   async #read(job: Job): Promise<void> {
     const buffer = Buffer.allocUnsafe(job.c);
     const bytes = await this.#fileSystem.read(job, job.a as FileHandle, buffer, job.b);
@@ -233,6 +267,7 @@ export class Dispatcher {
     this.#page.reset();
     for (const entry of page.entries) this.#page.add(entry);
     this.#reply.replyReaddir(job.id, this.#page.bytes, this.#page.length, page.end);
+    this.#walk.listed({ session: this.#reply, caller: job }, job.inode, page.entries);
   }
 
   #releasedir(handle: FileHandle): void {

@@ -36,6 +36,8 @@ export const jobKind = {
   abort: 1001,
   ready: 1002,
   closed: 1003,
+  reopen: 1004,
+  passed: 1005,
 } as const;
 
 const wordsPerJob = 12;

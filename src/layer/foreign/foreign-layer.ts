@@ -6,6 +6,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BlobReader, ContentCache } from '../../content/content.js';
+import type { SharedFile } from '../../content/shared-file.js';
 import { ImgfsError, isImgfsError, toImgfsError } from '../../errors/imgfs-error.js';
 import { createLogger } from '../../observe/log.js';
 import { counter } from '../../observe/metrics.js';
@@ -202,6 +203,14 @@ export class ForeignLayer implements Layer {
   /** Chunks are read through us: what is wrong with one of them shows when it is read. */
   backing(): LayerBacking | undefined {
     return this.usesOwn ? this.own?.backing() : undefined;
+  }
+
+  sharedFile(): SharedFile | undefined {
+    return this.usesOwn ? this.own?.sharedFile() : undefined;
+  }
+
+  passed(start: number): void {
+    if (this.usesOwn) this.own?.passed(start);
   }
 
   async close(): Promise<void> {

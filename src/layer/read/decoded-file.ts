@@ -9,6 +9,7 @@ import { constants } from 'node:fs';
 import { mkdir, open, rm, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createLogger } from '../../observe/log.js';
+import type { SharedFileReader } from '../../content/shared-file.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { ByteRange } from '../../store/store.js';
 import { layerAddon } from '../native/layer-addon.js';
@@ -44,6 +45,7 @@ export class DecodedFile {
   private usedAt = new Uint32Array(0);
   private clock = 0;
   private readonly held = new Set<ByteRange>();
+  private readonly readers = new Set<SharedFileReader>();
   private punching: Promise<unknown> = Promise.resolve();
   /** Raised before spans go. Who read without a hold looks whether it is what it was. */
   epoch = 0;
@@ -103,16 +105,22 @@ export class DecodedFile {
     return () => this.held.delete(held);
   }
 
+  /** Tell who reads without asking what comes and goes, until the answer is called. */
+  attach(reader: SharedFileReader): () => void {
+    this.readers.add(reader);
+    return () => this.readers.delete(reader);
+  }
+
   /**
-   * Give back room: the half of the spans that was used longest ago, without those that somebody holds. Returns bytes
-   * freed; 0 when another process has the file open.
+   * Give back room: the half of the spans that was used longest ago, without those that somebody holds or reads. Returns
+   * bytes freed; 0 when another process has the file open.
    */
   async shrink(spans: SpanTable): Promise<number> {
     const addon = layerAddon();
     if (addon === undefined) return 0;
-    const chosen = this.victims(spans);
-    if (chosen.length === 0) return 0;
     // First nobody begins to read them, then they go.
+    const chosen = this.takeBack(this.victims(spans));
+    if (chosen.length === 0) return 0;
     this.epoch += 1;
     const before = chosen.map(({ index }) => this.states[index] ?? state.absent);
     for (const { index } of chosen) this.setState(index, state.absent);
@@ -122,10 +130,27 @@ export class DecodedFile {
     const punched = addon.punchHoles(this.data.fd, this.map.fd, holes);
     this.punching = punched.catch(() => undefined);
     if (!(await punched)) {
-      chosen.forEach(({ index }, place) => this.setState(index, before[place] ?? state.absent));
+      for (const [place, { index, out, outEnd }] of chosen.entries()) {
+        this.setState(index, before[place] ?? state.absent);
+        if (this.isPresent(index)) this.tellAdded({ start: out, end: outEnd });
+      }
       return 0;
     }
     return chosen.reduce((sum, { out, outEnd }) => sum + outEnd - out, 0);
+  }
+
+  /** Those of the spans that nobody reads; nobody will from now on. */
+  private takeBack(spans: readonly Span[]): Span[] {
+    let free = [...spans];
+    for (const reader of this.readers) {
+      const mayGo = reader.takeBack(free.map(({ out, outEnd }) => ({ start: out, end: outEnd })));
+      free = free.filter((_, place) => mayGo[place] === true);
+    }
+    return free;
+  }
+
+  private tellAdded(range: ByteRange): void {
+    for (const reader of this.readers) reader.added(range);
   }
 
   private victims(spans: SpanTable): Span[] {
@@ -170,6 +195,7 @@ export class DecodedFile {
     // Given back meanwhile: what was right is gone.
     if (!this.isUnchecked(span.index)) return this.isPresent(span.index);
     this.setState(span.index, right ? state.present : state.absent);
+    if (right) this.tellAdded({ start: span.out, end: span.outEnd });
     return right;
   }
 
@@ -185,8 +211,12 @@ export class DecodedFile {
     while (next < to) {
       const right = (await addon?.countRight(spans.records(next, to), this.data.fd)) ?? 0;
       // Given back meanwhile: not there any more.
-      for (let index = next; index < next + right; index += 1)
-        if (this.isUnchecked(index)) this.setState(index, state.present);
+      for (let index = next; index < next + right; index += 1) {
+        if (!this.isUnchecked(index)) continue;
+        this.setState(index, state.present);
+        const { out, outEnd } = spans.get(index);
+        this.tellAdded({ start: out, end: outEnd });
+      }
       next += right;
       if (next < to) await this.check(spans.get(next));
       next += 1;
@@ -203,6 +233,7 @@ export class DecodedFile {
         at += bytesWritten;
       }
       this.setState(span.index, state.present);
+      this.tellAdded({ start: span.out, end: span.outEnd });
       this.onGrow(span.outEnd - span.out);
       await this.map.write(Uint8Array.of(1), 0, 1, span.index);
       return true;
@@ -232,6 +263,7 @@ export class DecodedFile {
     for (let index = from; index < to; index += 1) {
       const { start, end } = spans.outOf(index);
       this.setState(index, state.present);
+      this.tellAdded({ start, end });
       bytes += end - start;
     }
     this.onGrow(bytes);
@@ -258,10 +290,13 @@ export class DecodedFile {
   async forget(): Promise<void> {
     this.epoch += 1;
     this.states.fill(state.absent);
+    for (const reader of this.readers) reader.forgotten();
     await this.map.truncate(0).catch((error: unknown) => this.tellLost(error));
   }
 
   async close(): Promise<void> {
+    for (const reader of this.readers) reader.closed();
+    this.readers.clear();
     await this.map.close();
     await this.data.close();
   }

@@ -1,5 +1,7 @@
 /** Entries of layers as nodes: what `rootfs/` and `layers/N/` are made of. */
 import { ImgfsError } from '../../errors/imgfs-error.js';
+import type { FilePlace } from '../../content/shared-file.js';
+import type { Layer } from '../../layer/layer.js';
 import type { CallOptions } from '../../store/store.js';
 import { nameToText, type Name } from '../name.js';
 import type {
@@ -120,6 +122,31 @@ class ContentNode extends EntryNode {
 class EntryFile extends ContentNode implements FileNode {
   declare readonly type: 'file';
 
+  place(): FilePlace | undefined {
+    const { layer, row } = this.#entry(this.view.peek());
+    const file = layer?.isVerified === true ? layer.sharedFile() : undefined;
+    // A file with holes lies in pieces.
+    if (layer === undefined || file === undefined || layer.table.sparse(row) !== undefined) return undefined;
+    return { file, offset: layer.table.dataOffset(row) };
+  }
+
+  passed(): void {
+    const loaded = this.view.peek();
+    const { layer, position, row } = this.#entry(loaded);
+    if (loaded === undefined || layer === undefined) return;
+    this.view.parts.trees.noteOpen(loaded, position, row);
+    layer.passed(layer.table.dataOffset(row));
+  }
+
+  #entry(loaded: LoadedTree | undefined): {
+    readonly layer: Layer | undefined;
+    readonly position: number;
+    readonly row: number;
+  } {
+    const { layer: position, row } = loaded?.merged.entryOf(this.node) ?? { layer: 0, row: 0 };
+    return { layer: loaded?.layers[position], position, row };
+  }
+
   async open(options: CallOptions): Promise<OpenFile> {
     const loaded = this.view.peek() ?? (await this.view.load(options));
     const { layer: position, row } = loaded.merged.entryOf(this.node) ?? { layer: 0, row: 0 };
@@ -148,6 +175,11 @@ class EntryFile extends ContentNode implements FileNode {
 
 class EntrySymlink extends ContentNode implements SymlinkNode {
   declare readonly type: 'symlink';
+
+  target(): Name | undefined {
+    const loaded = this.view.peek();
+    return loaded === undefined ? undefined : shownTarget(this.view, loaded, this.node);
+  }
 
   readlink(options: CallOptions): MaybePromise<Name> {
     return this.view.with(options, (loaded) => shownTarget(this.view, loaded, this.node));

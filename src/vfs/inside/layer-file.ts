@@ -22,9 +22,11 @@ function decodedBacking(layer: Layer, { start, size }: Extent): FileBacking | un
       start: Math.max(0, range.start - start),
       end: Math.min(size, range.end - start),
     }));
+  const file = layer.sharedFile();
   return {
     fd: backing.fd,
     baseOffset: start,
+    ...(file === undefined ? {} : { file }),
     complete: () => {
       const [first] = present();
       return first !== undefined && first.start === 0 && first.end === size;

@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { SharedFileReader } from '../../../src/content/shared-file.js';
+import type { ByteRange } from '../../../src/store/store.js';
 import { DiskCache } from '../../../src/content/disk.js';
 import type { EvictableKind } from '../../../src/content/kind-list.js';
 import { LayerStore } from '../../../src/layer/layer-store.js';
@@ -83,6 +85,54 @@ test(
     assert.ok(again.equals(tar));
   },
 );
+
+test('who reads a shared file is asked before parts of it go, and told what comes', options, async (t) => {
+  const directory = join(await tempDir(t, 'room'), 'cache');
+  const { kinds, layers, close } = await stores(directory, 1);
+  t.after(close);
+  const source = new ScriptedStore().add(packings.gzip(tar));
+  const layer = await first(layers).openLayer(source);
+  const key = `${source.descriptor.digest.replace(':', '-')}.tar`;
+  await layer.whenReady();
+  const file = layer.sharedFile();
+  assert.ok(file !== undefined);
+  assert.equal(file, layer.sharedFile());
+  assert.equal(file.size, tar.length);
+  const events: string[] = [];
+  let there: readonly ByteRange[] = file.present();
+  const kept = { start: 1_000_000, end: 1_200_000 };
+  const overlaps = (a: ByteRange, b: ByteRange): boolean => a.start < b.end && b.start < a.end;
+  const reader: SharedFileReader = {
+    added: (range) => (there = [...there, range]),
+    takeBack: (ranges) => {
+      const mayGo = ranges.map((range) => !overlaps(range, kept));
+      there = there.filter(
+        (one) => !ranges.some((range, index) => mayGo[index] === true && overlaps(one, range)),
+      );
+      return mayGo;
+    },
+    forgotten: () => events.push('forgotten'),
+    closed: () => events.push('closed'),
+  };
+  file.attach(reader);
+  const detached: SharedFileReader = {
+    ...reader,
+    takeBack: () => assert.fail('a reader that went was asked'),
+  };
+  file.attach(detached)();
+  await layer.readDecoded(Buffer.alloc(tar.length), 0);
+  const covered = (): number => new Set(there.flatMap(({ start, end }) => [start, end])).size;
+  assert.ok(covered() > 2);
+  for (let round = 0; round < 12; round += 1) await kinds[0]?.evict(key);
+  const bytes = readFileSync(join(directory, 'decoded', key));
+  for (const { start, end } of there)
+    assert.ok(bytes.subarray(start, end).equals(tar.subarray(start, end)), `${start} to ${end}`);
+  assert.ok(bytes.subarray(kept.start, kept.end).equals(tar.subarray(kept.start, kept.end)));
+  assert.ok(!bytes.equals(tar), 'the rest has gone');
+  assert.deepEqual(events, []);
+  await layer.close();
+  assert.deepEqual(events, ['closed']);
+});
 
 test('a reader whose bytes go while it reads them gets them all the same', options, async (t) => {
   const directory = join(await tempDir(t, 'room'), 'cache');
