@@ -93,12 +93,16 @@ export class Agents {
     }
   }
 
-  #make({ endpoint, foreign, reach }: Route, proxy: string | undefined): Dispatcher {
-    const secureContext = this.#secureContext(endpoint, !foreign);
-    const tls = {
-      rejectUnauthorized: endpoint.tls.verify,
-      ...(secureContext === undefined ? {} : { secureContext }),
+  #make({ url, endpoint, foreign, reach }: Route, proxy: string | undefined): Dispatcher {
+    const tls = (): { rejectUnauthorized: boolean; secureContext?: SecureContext } => {
+      const secureContext = this.#secureContext(endpoint, !foreign);
+      return {
+        rejectUnauthorized: endpoint.tls.verify,
+        ...(secureContext === undefined ? {} : { secureContext }),
+      };
     };
+    // Certificates that cannot be used are known before anything is sent; a plain request needs none.
+    if (url.protocol === 'https:') tls();
     const timeout = endpoint.connectTimeoutMs ?? this.#options.connectTimeoutMs;
     const common = {
       pipelining: 1,
@@ -112,7 +116,7 @@ export class Agents {
         ...common,
         uri: proxy,
         proxyTunnel: false,
-        requestTls: { ...tls, timeout },
+        requestTls: { ...tls(), timeout },
         proxyTls: { timeout },
       });
     }

@@ -11,6 +11,7 @@ import {
 } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import type { buildConnector } from 'undici';
+import { toImgfsError } from '../../../errors/imgfs-error.js';
 import { ConnectionTap } from './connection-tap.js';
 import { errors } from './dispatchers.js';
 import { readBufferBytes, readBuffers } from './read-buffers.js';
@@ -18,7 +19,8 @@ import { readBufferBytes, readBuffers } from './read-buffers.js';
 export interface ConnectorOptions {
   /** Until connected, with TLS. */
   readonly timeoutMs: number;
-  readonly tls: Pick<ConnectionOptions, 'rejectUnauthorized' | 'secureContext'>;
+  /** Asked for each TLS connection; what it throws is why there is none. */
+  readonly tls: () => Pick<ConnectionOptions, 'rejectUnauthorized' | 'secureContext'>;
   readonly lookup?: TcpSocketConnectOpts['lookup'];
   /** Take long bodies off plain connections (`connection-tap`): for who claims them. */
   readonly tapsBodies?: boolean;
@@ -121,7 +123,7 @@ export function pooledConnector({
     const session = sessions.get(host);
     const options: ConnectionOptions & { onread: OnReadOpts; highWaterMark: number } = {
       ...common,
-      ...tls,
+      ...tls(),
       host,
       port,
       servername,
@@ -156,9 +158,16 @@ export function pooledConnector({
     // No name for an address (RFC 6066, 3).
     const ownName = isIP(hostname) === 0 ? hostname : '';
     const name = (servername ?? '') === '' ? ownName : (servername ?? '');
-    const socket = isTls
-      ? openTls(hostname, portNumber, name, reads.onread)
-      : openPlain(hostname, portNumber, reads.onread);
+    let socket: Socket;
+    try {
+      socket = isTls
+        ? openTls(hostname, portNumber, name, reads.onread)
+        : openPlain(hostname, portNumber, reads.onread);
+    } catch (error) {
+      // In a later turn, as a network answers: undici is not ready for it earlier.
+      setImmediate(() => callback(toImgfsError(error), null));
+      return;
+    }
     reads.attach(socket, tapsBodies);
     const timer = setTimeout(() => {
       socket.destroy(new errors.ConnectTimeoutError(`no connection to ${hostname}:${portNumber}`));

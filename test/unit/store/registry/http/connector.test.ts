@@ -4,6 +4,7 @@ import { createServer as createPlain, type AddressInfo, type Server, type Socket
 import { test } from 'node:test';
 import { createSecureContext, createServer as createTls } from 'node:tls';
 import { Agent, request } from 'undici';
+import { ImgfsError } from '../../../../../src/errors/imgfs-error.js';
 import { pooledConnector } from '../../../../../src/store/registry/http/connector.js';
 import { testCertificates } from '../../../../support/fault-registry/index.js';
 import { createPrng } from '../../../../support/prng.js';
@@ -49,7 +50,10 @@ for (const protocol of ['http', 'https'] as const) {
       const server = protocol === 'http' ? createPlain(serve) : createTls(good, serve);
       const port = await listen(t, server);
       const secureContext = createSecureContext({ ca });
-      const connect = pooledConnector({ timeoutMs: 5000, tls: { secureContext, rejectUnauthorized: true } });
+      const connect = pooledConnector({
+        timeoutMs: 5000,
+        tls: () => ({ secureContext, rejectUnauthorized: true }),
+      });
       const agent = new Agent({ connect, pipelining: 1 });
       t.after(() => agent.destroy());
       const fetchOnce = async (): Promise<Buffer> => {
@@ -69,10 +73,25 @@ test('a peer that does not answer the handshake is given up', { timeout }, async
     t,
     createPlain(() => undefined),
   );
-  const connect = pooledConnector({ timeoutMs: 100, tls: {} });
+  const connect = pooledConnector({ timeoutMs: 100, tls: () => ({}) });
   const agent = new Agent({ connect });
   t.after(() => agent.destroy());
   await assert.rejects(request(`https://127.0.0.1:${port}/`, { dispatcher: agent }), {
     code: 'UND_ERR_CONNECT_TIMEOUT',
+  });
+});
+
+test('certificates are looked at for TLS alone, and what is wrong with them is why there is no connection', async (t) => {
+  const port = await listen(t, createPlain(answering(Buffer.from('plain'), true, 1)));
+  const tls = (): never => {
+    throw new ImgfsError('config', 'the certificates cannot be used');
+  };
+  const agent = new Agent({ connect: pooledConnector({ timeoutMs: 5000, tls }) });
+  t.after(() => agent.destroy());
+  const answer = await request(`http://127.0.0.1:${port}/`, { dispatcher: agent });
+  assert.equal(await answer.body.text(), 'plain');
+  await assert.rejects(request(`https://127.0.0.1:${port}/`, { dispatcher: agent }), {
+    code: 'config',
+    message: /the certificates cannot be used/,
   });
 });

@@ -49,7 +49,7 @@ async function ground(t: TestContext, serve: Serve): Promise<Ground> {
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const agent = new Agent({
-    connect: pooledConnector({ timeoutMs: 5000, tls: {}, tapsBodies: true }),
+    connect: pooledConnector({ timeoutMs: 5000, tls: () => ({}), tapsBodies: true }),
     pipelining: 1,
   });
   t.after(async () => {
