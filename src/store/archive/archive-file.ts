@@ -74,9 +74,9 @@ export interface OpenArchiveOptions extends ArchiveFileOptions, CallOptions {
  */
 export async function openArchiveFile(path: string, options: OpenArchiveOptions = {}): Promise<ArchiveFile> {
   const operation = 'open archive';
-  const opening = openRegularFile(path, { operation, within: ['/'], missing: 'not-found' });
+  // First: everything else is done while it reads.
   const walk = beginWalk(path, options.onEnd);
-  const opened = await opening;
+  const opened = await openRegularFile(path, { operation, within: ['/'], missing: 'not-found' });
   const identity = archiveIdentity(opened.stats);
   const plain = { path, identity, size: opened.size, handle: opened.handle };
   try {
