@@ -65,19 +65,28 @@ struct Walk {
   uint64_t at = 0, size = 0, budgetUs = 0;
 };
 
-// A part as it is handed over, the first one with what file it is of.
+// A part as it is handed over.
 struct Part {
   HeaderWalk walk;
-  std::string identity;
+  // Of the file that was opened here, and of what has its path now.
+  std::string identity, current;
 };
 
 // As `archiveIdentity` of src/store/archive/archive-file.ts.
-std::string identityOf(int fd) {
-  struct stat status {};
-  if (fstat(fd, &status) != 0) return "";
+std::string identityOf(const struct stat& status) {
   const int64_t mtimeNs = int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
   return std::to_string(status.st_dev) + " " + std::to_string(status.st_ino) + " " + std::to_string(status.st_size) +
          " " + std::to_string(mtimeNs);
+}
+
+std::string identityOf(int fd) {
+  struct stat status {};
+  return fstat(fd, &status) == 0 ? identityOf(status) : "";
+}
+
+std::string identityOf(const std::string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 ? identityOf(status) : "";
 }
 
 void handOver(napi_env env, napi_value take, void*, void* data) {
@@ -87,6 +96,7 @@ void handOver(napi_env env, napi_value take, void*, void* data) {
   napi_value undefined = nullptr, value = answer(env, part->walk);
   napi_get_undefined(env, &undefined);
   napi_set_named_property(env, value, "identity", fuse::toText(env, part->identity));
+  napi_set_named_property(env, value, "current", fuse::toText(env, part->current));
   napi_call_function(env, undefined, take, 1, &value, nullptr);
 }
 
@@ -106,9 +116,9 @@ void walkOnThread(napi_env, void* data) {
   const bool isOurs = !walk.path.empty();
   int error = 0;
   const int fd = isOurs ? openRegular(walk.path, error) : walk.fd;
-  std::string identity = isOurs && fd >= 0 ? identityOf(fd) : "";
+  const std::string identity = isOurs && fd >= 0 ? identityOf(fd) : "";
   const auto take = [&](HeaderWalk&& part) {
-    auto handed = std::make_unique<Part>(Part{std::move(part), std::exchange(identity, "")});
+    auto handed = std::make_unique<Part>(Part{std::move(part), identity, isOurs ? identityOf(walk.path) : ""});
     if (napi_call_threadsafe_function(walk.parts, handed.get(), napi_tsfn_nonblocking) == napi_ok) handed.release();
   };
   if (fd >= 0) {
@@ -123,8 +133,8 @@ void walkOnThread(napi_env, void* data) {
 }
 
 // walkHeaders(fd or path, at, size, budgetUs, take): `take` is called with {headers, names, windows, bytes, next, error,
-// endOffset, endBytes, isLast, identity}, the last time with isLast. `size` 0: that of the file. A path is opened, and the
-// first part says what file it was.
+// endOffset, endBytes, isLast, identity, current}, the last time with isLast. `size` 0: that of the file. A path is opened, and
+// each part says what file it was and what file has the path now.
 napi_value walkHeadersCall(napi_env env, napi_callback_info info) {
   size_t count = 5;
   napi_value values[5] = {};

@@ -62,8 +62,16 @@ export interface SnapshotSource<Version extends Snapshot = Snapshot> {
   readonly missingHint: string;
   /** Differs when the store has to be read again; cheap. `isFirst`: nothing was read yet. */
   identity(isFirst: boolean): Promise<string>;
-  /** Read the store as it is now; gives its identity at that moment too. */
-  load(options: CallOptions): Promise<{ readonly identity: string; readonly snapshot: Version }>;
+  /** Read the store as it is now. */
+  load(options: CallOptions): Promise<LoadedSnapshot<Version>>;
+}
+
+export interface LoadedSnapshot<Version extends Snapshot> {
+  /** At the moment it was read. */
+  readonly identity: string;
+  readonly snapshot: Version;
+  /** It was looked while the last of it was read whether it was replaced: that need not be done once more at once. */
+  readonly isCurrent?: boolean;
 }
 
 export interface SnapshotStoreOptions {
@@ -164,6 +172,8 @@ export class SnapshotStore<Version extends Snapshot = Snapshot>
   private current: Loaded<Version> | undefined;
   private loading: Promise<Loaded<Version>> | undefined;
   private closed = false;
+  /** Until the event loop goes on: `current` was looked at when it was read. */
+  private isFresh = false;
 
   /** Use {@link openSnapshotStore}. */
   constructor(source: SnapshotSource<Version>, options: SnapshotStoreOptions) {
@@ -267,6 +277,7 @@ export class SnapshotStore<Version extends Snapshot = Snapshot>
   /** The store as it is now: one look when nothing changed. */
   private async version(): Promise<Loaded<Version>> {
     if (this.closed) throw new ImgfsError('bad-handle', `${this.id} was closed`);
+    if (this.isFresh && this.current !== undefined) return this.current;
     const identity = await this.source.identity(this.current === undefined);
     if (this.current?.identity === identity) return this.current;
     this.loading ??= this.load().finally(() => {
@@ -277,10 +288,13 @@ export class SnapshotStore<Version extends Snapshot = Snapshot>
 
   /** Read the store. Called by {@link openSnapshotStore} and when it has changed. */
   async load(call: CallOptions = {}): Promise<Loaded<Version>> {
-    const { identity, snapshot } = await this.source.load(call);
+    const { identity, snapshot, isCurrent = false } = await this.source.load(call);
     const loaded = new Loaded(this.source, identity, snapshot);
     await this.current?.release();
     this.current = loaded;
+    this.isFresh = isCurrent;
+    // Half a millisecond of every opening: what is asked for at once is answered as of the opening.
+    if (isCurrent) setImmediate(() => void (this.isFresh = false));
     if (this.closed) await this.close();
     return loaded;
   }

@@ -11,7 +11,7 @@ import { openRegularFile } from '../safe-open.js';
 import type { CallOptions } from '../store.js';
 import { findArchiveIndex, saveArchiveIndex } from './archive-index.js';
 import { LazyArchive } from './lazy-archive.js';
-import { beginWalk, type ArchiveBytes, type HeaderWalk } from './walk-headers.js';
+import { beginWalk, type ArchiveBytes, type BegunWalk } from './walk-headers.js';
 import type { TarMember } from './scan-tar.js';
 import {
   canUnpackByAddon,
@@ -41,7 +41,7 @@ export interface ArchiveFile {
   /** Changes when the file is replaced or rewritten. */
   readonly identity: string;
   /** The walk over its headers that began when it was opened. */
-  readonly begun?: HeaderWalk;
+  readonly begun?: BegunWalk;
   /** What an earlier process found in it. */
   readonly members?: readonly TarMember[];
   /** Bytes `[start, end)` are in `handle` now: only what is read is decompressed. @throws ImgfsError `stale`. */

@@ -99,7 +99,8 @@ export function archiveSource(
         const archive = await scan(file, seen, call);
         const contents = await loader.load(archive, { ...options, ...call });
         seen.clear();
-        return { identity: file.identity, snapshot: makeSnapshot(file, contents) };
+        const isCurrent = file.begun?.current() === file.identity;
+        return { identity: file.identity, snapshot: makeSnapshot(file, contents), isCurrent };
       } catch (error) {
         await file.close();
         throw fileError(error, 'open archive', path);

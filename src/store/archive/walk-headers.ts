@@ -49,6 +49,8 @@ export interface HeaderWalker {
 export interface BegunWalk extends HeaderWalk {
   /** As `archiveIdentity` of the file; empty when it could not be opened. */
   readonly identity: string;
+  /** As `identity`, of what had the path when the last part that has come was read; empty for nothing. */
+  current(): string;
 }
 
 /** What the addon says of a part. */
@@ -68,8 +70,9 @@ interface WalkedPart {
   readonly endOffset: number;
   readonly endBytes: Uint8Array<ArrayBuffer>;
   readonly isLast: boolean;
-  /** With the first part of a walk over a path. */
+  /** Of a walk over a path: what was opened, and what had the path when the part was read. */
   readonly identity: string;
+  readonly current: string;
 }
 
 type WalkHeaders = (
@@ -100,16 +103,18 @@ export function beginWalk(
 ): Promise<BegunWalk> | undefined {
   const walkHeaders = addonWalk();
   if (walkHeaders === undefined) return undefined;
-  let identity = '';
+  let [identity, current] = ['', ''];
   const { first } = takeParts(walkHeaders, { file: path, path, at: 0 }, (part) => {
-    identity ||= part.identity;
+    ({ identity, current } = part);
     if (part.endBytes.length > 0) onEnd({ offset: part.endOffset, bytes: Buffer.from(part.endBytes.buffer) });
   });
   return first.then(
-    (walk) => ({ ...walk, identity }),
-    () => ({ headers: new Map(), windows: [], next: undefined, following: undefined, identity: '' }),
+    (walk) => ({ ...walk, identity, current: () => current }),
+    () => ({ ...nothing, identity: '', current: () => '' }),
   );
 }
+
+const nothing: HeaderWalk = { headers: new Map(), windows: [], next: undefined, following: undefined };
 
 /** A walker over an open file; undefined without the addon. */
 export function headerWalker(fd: number, path: string): HeaderWalker | undefined {
