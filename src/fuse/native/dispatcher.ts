@@ -19,10 +19,10 @@ import { SharedFiles } from './shared-files.js';
 import { WalkPrimer } from './walk-primer.js';
 
 /**
- * Entries of one readdir, and some replies of the kernel's usual 32 KiB: 0.5 ms of JavaScript once V8 has optimized it, 4 ms
- * for the first directories of a process.
+ * Entries of one readdir, about half a reply of the kernel's usual 32 KiB: 0.25 ms of JavaScript once V8 has optimized
+ * it, 2 to 4 ms for the first directories of a process. Twice as many took over 10 ms where V8 collected garbage as well.
  */
-const entriesPerPage = 256;
+const entriesPerPage = 128;
 
 export interface Ready {
   /** FUSE protocol 7.minor spoken on this mount. */
