@@ -4,6 +4,7 @@
  */
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Dispatcher } from 'undici';
+import { LRUCache } from 'lru-cache';
 import { ImgfsError } from '../../../errors/imgfs-error.js';
 import type { Endpoint, EndpointResolver } from '../endpoint.js';
 import { caps, type RegistryOptions } from '../options.js';
@@ -13,6 +14,12 @@ import { checkedLookup, literalAddress, mayReach, reachOf, forbiddenTarget, type
 
 /** Registries close idle connections after 60 s (nginx 75, ALB 60, Go 90 and more): be the first to do so. */
 const keepAliveMs = 30_000;
+
+/**
+ * Of the process, by the anchors and the client certificate that are in them: so the rehearsal makes the one that most
+ * stores need, and several registries share it.
+ */
+const sharedContexts = new LRUCache<string, SecureContext>({ max: 16 });
 
 /** The part of Node's own context that takes one more certificate. */
 interface NativeContext {
@@ -141,10 +148,7 @@ export class Agents {
     const known = contexts.get(name);
     if (known !== undefined) return known;
     try {
-      const made = createSecureContext(pair === undefined ? {} : { cert: pair.cert, key: pair.key });
-      // What Node trusts is in it already, parsed once for the process: `ca` would parse all 144 again (24 ms
-      // against 4 for one more). `addCACert` is what `ca` itself is built on.
-      for (const anchor of ca ?? []) (made.context as NativeContext).addCACert(anchor);
+      const made = sharedContext(ca ?? [], pair);
       contexts.set(name, made);
       return made;
     } catch (cause) {
@@ -171,4 +175,20 @@ export class Agents {
     }
     return identity;
   }
+}
+
+/** @throws what OpenSSL says of certificates that it cannot use. */
+function sharedContext(
+  anchors: readonly string[],
+  pair: { readonly cert: string; readonly key: string } | undefined,
+): SecureContext {
+  const key = JSON.stringify([pair?.cert, pair?.key, ...anchors]);
+  const known = sharedContexts.get(key);
+  if (known !== undefined) return known;
+  const made = createSecureContext(pair === undefined ? {} : { cert: pair.cert, key: pair.key });
+  // What Node trusts is in it already, parsed once for the process: `ca` would parse all 144 again (24 ms
+  // against 4 for one more). `addCACert` is what `ca` itself is built on.
+  for (const anchor of anchors) (made.context as NativeContext).addCACert(anchor);
+  sharedContexts.set(key, made);
+  return made;
 }
