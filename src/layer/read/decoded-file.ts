@@ -211,12 +211,7 @@ export class DecodedFile {
     while (next < to) {
       const right = (await addon?.countRight(spans.records(next, to), this.data.fd)) ?? 0;
       // Given back meanwhile: not there any more.
-      for (let index = next; index < next + right; index += 1) {
-        if (!this.isUnchecked(index)) continue;
-        this.setState(index, state.present);
-        const { out, outEnd } = spans.get(index);
-        this.tellAdded({ start: out, end: outEnd });
-      }
+      this.markPresent(spans, next, next + right, (index) => this.isUnchecked(index));
       next += right;
       if (next < to) await this.check(spans.get(next));
       next += 1;
@@ -259,20 +254,40 @@ export class DecodedFile {
 
   /** Spans `[from, to)` were written through the descriptor. */
   async written(spans: SpanTable, from: number, to: number): Promise<void> {
-    let bytes = 0;
-    for (let index = from; index < to; index += 1) {
-      const { start, end } = spans.outOf(index);
-      this.setState(index, state.present);
-      this.tellAdded({ start, end });
-      bytes += end - start;
-    }
-    this.onGrow(bytes);
+    this.onGrow(this.markPresent(spans, from, to));
     try {
       await this.map.write(new Uint8Array(to - from).fill(1), 0, to - from, from);
     } catch (error) {
       // It is there for this process; the next one decodes it again.
       this.tellLost(error);
     }
+  }
+
+  /**
+   * Spans `[from, to)`, without those that `which` leaves out, are there now. Neighbours are told as one range: each one
+   * told is a call into the addon for each mount, and a layer has a thousand spans. Returns their bytes.
+   */
+  private markPresent(
+    spans: SpanTable,
+    from: number,
+    to: number,
+    which = (_: number): boolean => true,
+  ): number {
+    let bytes = 0;
+    let run: ByteRange | undefined;
+    for (let index = from; index < to; index += 1) {
+      if (!which(index)) continue;
+      this.setState(index, state.present);
+      const { start, end } = spans.outOf(index);
+      bytes += end - start;
+      if (run?.end === start) run = { start: run.start, end };
+      else {
+        if (run !== undefined) this.tellAdded(run);
+        run = { start, end };
+      }
+    }
+    if (run !== undefined) this.tellAdded(run);
+    return bytes;
   }
 
   /** Read present bytes; the number read is short only at the end of the file. */
