@@ -51,6 +51,9 @@ interface AnchorBundle {
  */
 const recheckMs = 60_000;
 
+/** Files of a folder read at a time: 290 took 170 ms one by one, and a mount waits for them. */
+const readsAtOnce = 16;
+
 /** Of the process: comparing 150 certificates with Node's takes 10 ms of the thread, whoever asks. */
 const bundles = createFileMemo(readBundle);
 
@@ -99,12 +102,13 @@ async function readFirst(bundles: Bundles, paths: readonly string[]): Promise<An
 }
 
 async function readFolder(bundles: Bundles, folder: string): Promise<readonly AnchorBundle[]> {
-  const found: AnchorBundle[] = [];
-  for (const name of (await listConfigDirectory(folder)) ?? []) {
-    const bundle = await readOptional(bundles, join(folder, name));
-    if (bundle !== undefined) found.push(bundle);
+  const names = (await listConfigDirectory(folder)) ?? [];
+  const found: (AnchorBundle | undefined)[] = [];
+  for (let at = 0; at < names.length; at += readsAtOnce) {
+    const some = names.slice(at, at + readsAtOnce);
+    found.push(...(await Promise.all(some.map((name) => readOptional(bundles, join(folder, name))))));
   }
-  return found;
+  return found.filter((bundle) => bundle !== undefined);
 }
 
 function anchorFolders(environment: Environment, hasBundle: boolean): readonly string[] {
