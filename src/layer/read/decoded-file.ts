@@ -271,7 +271,7 @@ export class DecodedFile {
     spans: SpanTable,
     from: number,
     to: number,
-    which = (_: number): boolean => true,
+    which: (index: number) => boolean = () => true,
   ): number {
     let bytes = 0;
     let run: ByteRange | undefined;
