@@ -61,7 +61,6 @@ class Receiver {
   size_t filled_ = 0;
   uint64_t told_ = 0;    // of `written_`
   int64_t toldAtUs_ = 0;
-  bool isCut_ = false;
   dev_t device_ = 0;
   ino_t inode_ = 0;
   std::atomic<uint64_t> written_{0};
