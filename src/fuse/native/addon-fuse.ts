@@ -34,6 +34,19 @@ export interface AddonMountOptions {
   readonly maxRead: number;
 }
 
+/**
+ * How a file was opened. `fd` is -1 without a backing file; `present` holds pairs of start and end; `file` is a number of
+ * `putFile`, or 0.
+ */
+export type OpenAnswer = [
+  handle: number,
+  flags: number,
+  fd: number,
+  baseOffset: number,
+  present: Float64Array,
+  file: number,
+];
+
 export interface AddonSessionOptions {
   readonly mountPoint: string;
   readonly helper: string;
@@ -76,29 +89,12 @@ export interface AddonSession {
     files: number,
     maxNameLength: number,
   ): boolean;
-  /** `fd` is -1 without a backing file; `present` holds pairs of start and end; `file` is a number of `putFile`, or 0. */
-  replyOpen(
-    id: number,
-    handle: number,
-    flags: number,
-    fd: number,
-    baseOffset: number,
-    present: Float64Array,
-    file: number,
-  ): number;
-  /** A file that the addon opened by itself has a handle of ours now: arguments as of `replyOpen`. */
-  replyReopen(
-    kernelHandle: number,
-    handle: number,
-    flags: number,
-    fd: number,
-    baseOffset: number,
-    present: Float64Array,
-    file: number,
-  ): number;
+  replyOpen(id: number, ...answer: OpenAnswer): number;
+  /** A file that the addon opened by itself has a handle of ours now. */
+  replyReopen(kernelHandle: number, ...answer: OpenAnswer): number;
   reopenFailed(kernelHandle: number, errno: number): void;
   /**
-   * A file that many inodes lie in; entries and opens name it by its number, from 1 up. `present` as in `replyOpen`.
+   * A file that many inodes lie in; entries and opens name it by its number, from 1 up. `present` as in `OpenAnswer`.
    * False when descriptors ran out.
    */
   putFile(file: number, fd: number, size: number, present: Float64Array): boolean;

@@ -2,7 +2,7 @@
 import { errnoNumber, errnoOf } from '../../errors/errno.js';
 import { isImgfsError, type ImgfsError } from '../../errors/imgfs-error.js';
 import type { FileBacking, FileHandle, FileSegments, FileSystem, OpenedFile } from '../../vfs/file-system.js';
-import { delivery, fillUseRead, openFlags, type AddonSession } from './addon-fuse.js';
+import { delivery, fillUseRead, openFlags, type AddonSession, type OpenAnswer } from './addon-fuse.js';
 import type { Job } from './job.js';
 import { packSegments } from './pack-segments.js';
 import { flatRanges, type SharedFiles } from './shared-files.js';
@@ -16,9 +16,6 @@ const presentIntervalMs = 20;
 const presentIntervalMsPerRange = 0.01;
 
 const noRanges = new Float64Array(0);
-
-/** Handle, flags, descriptor, offset, present ranges, number of the shared file: as `AddonSession.replyOpen` takes them. */
-type OpenAnswer = [number, number, number, number, Float64Array, number];
 
 interface OpenFile {
   readonly backing: FileBacking | undefined;
