@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { stampSeconds } from '../../src/content/verified-stamp.js';
 import { digestHex, digestOf } from '../../src/oci/digest.js';
 import type { ImgfsCommand } from '../support/imgfs-command.js';
-import { reportsSince } from '../support/loop-watch.js';
+import { heldUpSince } from '../support/loop-watch.js';
 import { median, spread, timed, type Measurement } from './section.js';
 
 const blobs = 100_000;
@@ -43,8 +43,8 @@ async function listed(mountPoint: string, loopFile: string, readyAt: number): Pr
   const { pid } = await control<{ pid: number }>(mountPoint, 'status.json');
   while (!(await control<{ known: boolean }>(mountPoint, 'cache.json')).known) await sleep(100);
   await sleep(500);
-  const reports = reportsSince(await readFile(`${loopFile}.${pid}`, 'utf8'), readyAt);
-  return Math.max(0, ...reports.map(({ longestMs }) => longestMs));
+  const turns = heldUpSince(await readFile(`${loopFile}.${pid}`, 'utf8'), readyAt);
+  return Math.max(0, ...turns.map(({ heldMs }) => heldMs));
 }
 
 export async function* manyBlobs(ground: {

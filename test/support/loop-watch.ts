@@ -1,31 +1,35 @@
 /**
- * Preloaded into a daemon by the bench (`NODE_OPTIONS=--import …`): how long its event loop was held up, written to
- * `$IMGFS_LOOP_FILE.<pid>` as lines of JSON, one for each `reportMs`.
+ * Preloaded into a daemon by the bench (`NODE_OPTIONS=--import …`): each time that its event loop was held up, written to
+ * `$IMGFS_LOOP_FILE.<pid>` as a line of JSON.
  *
  * Where all processors are busy a thread is held up without doing anything: the kernel lets others run first. So what the
- * thread itself used of a processor in one turn is told as well, where Linux counts it (`schedstat`).
+ * thread itself used of a processor meanwhile is told as well, where Linux counts it (`schedstat`).
+ *
+ * A timer measures itself: `monitorEventLoopDelay` forgets the turn during which it is reset, which is each one that is
+ * longer than the time between two reports.
  */
 import { appendFileSync, openSync, readSync } from 'node:fs';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { isMainThread } from 'node:worker_threads';
 
-export interface LoopReport {
-  /** Milliseconds since the epoch. */
-  readonly at: number;
-  /** The longest time that the loop was held up. */
-  readonly longestMs: number;
-  /** The most that the thread ran between two ticks of 2 ms, which is one turn when that took longer; null: not known. */
-  readonly longestRunMs: number | null;
+export interface HeldUp {
+  /** When it began, in milliseconds since the epoch. */
+  readonly from: number;
+  /** How much later than it should the timer came. */
+  readonly heldMs: number;
+  /** What the thread ran from one tick to the next, which is one turn when that took longer; null: not known. */
+  readonly ranMs: number | null;
 }
 
-/** Short, so that little of what came before a moment is in the report that spans it. */
-export const reportMs = 50;
+/** As short as setInterval can be without being always late. */
+const tickMs = 2;
+/** Not told below: a timer of Node is up to 1 ms late by itself. */
+const leastMs = 1.5;
+/** The file is written seldom, since that takes time of the loop as well. */
+const writeMs = 50;
 
 const file = process.env['IMGFS_LOOP_FILE'];
-/** The timer that the histogram is made of; its own length is in every value. */
-const resolutionMs = 2;
 
-/** Milliseconds that this thread ran, so far; undefined where nobody counts. */
+/** Milliseconds that this thread ran, so far; NaN where nobody counts. */
 function runClock(): () => number {
   const into = Buffer.alloc(128);
   try {
@@ -36,29 +40,30 @@ function runClock(): () => number {
   }
 }
 
-/** Of reports in such a file: all but those of which an ordinary one began before the process was ready. */
-export function reportsSince(text: string, readyAt: number): LoopReport[] {
-  const reports = text.split('\n').filter(Boolean);
-  return reports.map((line) => JSON.parse(line) as LoopReport).filter(({ at }) => at > readyAt + reportMs);
+/** What such a file tells of the time after `readyAt`, in milliseconds since the epoch. */
+export function heldUpSince(text: string, readyAt: number): HeldUp[] {
+  const lines = text.split('\n').filter(Boolean);
+  return lines.map((line) => JSON.parse(line) as HeldUp).filter(({ from }) => from >= readyAt);
 }
 
 // `NODE_OPTIONS` reach threads as well: those of a daemon hash and list without pausing, which is what they are for.
 if (file !== undefined && isMainThread) {
-  const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
-  histogram.enable();
   const clock = runClock();
-  let before = clock();
-  let longestRunMs = 0;
+  let ranBefore = clock();
+  let before = performance.now();
+  let waiting: HeldUp[] = [];
   setInterval(() => {
-    const now = clock();
-    longestRunMs = Math.max(longestRunMs, now - before);
+    const now = performance.now();
+    const ran = clock();
+    const heldMs = now - before - tickMs;
+    if (heldMs >= leastMs)
+      waiting.push({ from: performance.timeOrigin + before, heldMs, ranMs: ran - ranBefore });
     before = now;
-  }, resolutionMs).unref();
+    ranBefore = ran;
+  }, tickMs).unref();
   setInterval(() => {
-    const longestMs = Math.max(0, histogram.max / 1e6 - resolutionMs);
-    const report: LoopReport = { at: Date.now(), longestMs, longestRunMs };
-    appendFileSync(`${file}.${process.pid}`, `${JSON.stringify(report)}\n`);
-    histogram.reset();
-    longestRunMs = 0;
-  }, reportMs).unref();
+    if (waiting.length === 0) return;
+    appendFileSync(`${file}.${process.pid}`, waiting.map((turn) => `${JSON.stringify(turn)}\n`).join(''));
+    waiting = [];
+  }, writeMs).unref();
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { mustRun, run } from '../../support/child.js';
 import { imgfsIn } from '../../support/imgfs-command.js';
-import { reportsSince } from '../../support/loop-watch.js';
+import { heldUpSince } from '../../support/loop-watch.js';
 import { timed } from '../section.js';
 import type { Ground } from './ground.js';
 
@@ -78,10 +78,10 @@ export async function visit(ground: Ground, cacheDirectory: string): Promise<Vis
     },
     held: async () => {
       const text = await readFile(`${loopFile}.${status.pid}`, 'utf8').catch(() => '');
-      const after = reportsSince(text, readyAt);
+      const after = heldUpSince(text, readyAt);
       return {
-        longestMs: Math.max(0, ...after.map(({ longestMs }) => longestMs)),
-        longestRunMs: Math.max(0, ...after.map(({ longestRunMs }) => longestRunMs ?? Number.NaN)),
+        longestMs: Math.max(0, ...after.map(({ heldMs }) => heldMs)),
+        longestRunMs: Math.max(0, ...after.map(({ ranMs }) => ranMs ?? Number.NaN)),
       };
     },
     end: async () => {
