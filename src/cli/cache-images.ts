@@ -1,5 +1,4 @@
 /** Actions of `imgfs cache` on images by name: what linuxkit's cache provider does. */
-import { createReadStream } from 'node:fs';
 import { exitCodes } from '../errors/codes.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import type { ImageCache } from '../image/provider/image-cache.js';
@@ -8,6 +7,7 @@ import { parseDigest } from '../oci/digest.js';
 import { parsePlatform } from '../oci/platform.js';
 import type { Arguments, CommandContext } from './command.js';
 import { assertRegistryName } from './image-cache.js';
+import { readInput } from './read-input.js';
 
 type Action = (cache: ImageCache, args: Arguments, context: CommandContext) => Promise<number | void>;
 
@@ -105,8 +105,7 @@ async function index(cache: ImageCache, args: Arguments, { out }: CommandContext
 async function load(cache: ImageCache, args: Arguments, { out, signal }: CommandContext): Promise<void> {
   const path = needed(args, 'a file, or - for stdin');
   const [name] = more(args);
-  const input = path === '-' ? process.stdin : createReadStream(path, { highWaterMark: 1024 * 1024 });
-  const loaded = await cache.imageLoad(input, { signal, ...(name === undefined ? {} : { name }) });
+  const loaded = await cache.imageLoad(readInput(path), { signal, ...(name === undefined ? {} : { name }) });
   for (const { name: each, descriptor } of loaded) {
     if (out.json) out.document({ name: each, ...descriptor });
     else out.line(`${each} ${descriptor.digest}`);

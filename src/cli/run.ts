@@ -10,8 +10,18 @@ import { interruptedExit, signalOfProcess } from './signal.js';
 import { renderHelp } from './help.js';
 import { findVerb } from './verbs.js';
 
+/** Stands for a lone `-` while yargs reads the words: as a positional it would make `''` of it. No argument has a NUL. */
+const dashWord = '\0-';
+
+const hideDash = (word: string): string => (word === '-' ? dashWord : word);
+
+function withDashes(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withDashes);
+  return value === dashWord ? '-' : value;
+}
+
 function parserFor(words: readonly string[], version: string): Argv {
-  return yargs([...words])
+  return yargs(words.map(hideDash))
     .scriptName('imgfs')
     .version('version', 'show the version', `imgfs ${version}`)
     .help('help', 'show this')
@@ -22,7 +32,9 @@ function parserFor(words: readonly string[], version: string): Argv {
     .exitProcess(false)
     .fail((message, error) => {
       if (error instanceof Error) throw error;
-      throw new ImgfsError('usage', message, { hint: 'imgfs --help, or imgfs VERB --help, shows the words' });
+      throw new ImgfsError('usage', message.replaceAll(dashWord, '-'), {
+        hint: 'imgfs --help, or imgfs VERB --help, shows the words',
+      });
     });
 }
 
@@ -44,7 +56,7 @@ async function parseAndRun(
       return command.options(inner);
     },
     (args) => {
-      parsed = args;
+      parsed = Object.fromEntries(Object.entries(args).map(([name, value]) => [name, withDashes(value)]));
       throw parsedAll;
     },
   );

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { digestOf } from '../../src/oci/digest.js';
+import { buildSaved } from '../support/archive-writer.js';
 import { skipWithout } from '../support/child.js';
 import { startDockerRegistry, type DockerRegistry } from '../support/docker-registry.js';
 import { buildIndex, sampleImage, type BuiltSingleImage } from '../support/image-builder.js';
@@ -104,5 +106,30 @@ describe('services', { timeout: 300_000, skip: skipWithout('docker-registry') },
     assert.deepEqual([info.transport, info.push, info.manifestPushFirst], ['docker', true, false]);
     assert.match(await ok('store', 'ping', docker.host), /answers$/);
     assert.notEqual((await imgfs(['store', 'ping', '127.0.0.1:1', '--retry-times', '0'])).code, 0);
+  });
+
+  test('a lone dash is what comes through stdin', async () => {
+    const blob = await imgfs(['blob', 'put', `${docker.host}/group/dash`, '-'], { input: 'piped' });
+    assert.equal(blob.stdout.trim(), digestOf(Buffer.from('piped')), blob.stderr);
+    const bytes = image.manifests[0]?.bytes ?? '';
+    const put = await imgfs(['manifest', 'put', `${docker.host}/group/app:dash`, '-'], { input: bytes });
+    assert.equal(put.stdout.trim(), image.descriptor.digest, put.stderr);
+    const saved = await buildSaved([{ image, tags: ['dash:v1'] }]);
+    const loaded = await imgfs(['cache', 'load', '-', 'me/dash:v2'], { input: saved });
+    assert.match(loaded.stdout, /^docker\.io\/me\/dash:v2 sha256:/, loaded.stderr);
+    const unknown = await imgfs(['cache', 'ls', '--none', '-']);
+    assert.match(unknown.stderr, /^imgfs: usage: Unknown argument/);
+  });
+
+  test('a file that is not there is an error with its name', async () => {
+    for (const words of [
+      ['cache', 'load'],
+      ['blob', 'put', `${docker.host}/group/dash`],
+      ['manifest', 'put', `${docker.host}/group/dash:v1`],
+    ]) {
+      const { code, stderr } = await imgfs([...words, '/no/such/file']);
+      assert.equal(code, 3, stderr);
+      assert.match(stderr, /^imgfs: not-found: read \/no\/such\/file: no such file/);
+    }
   });
 });

@@ -1,11 +1,11 @@
 /** `imgfs blob`: single blobs of a repository: put, get, head, rm, mount. */
-import { createReadStream } from 'node:fs';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { assertPusher, Uploads } from '../../image/upload/uploads.js';
 import { createDigester, digestAlgorithm, parseDigest } from '../../oci/digest.js';
 import { mediaTypes } from '../../oci/media-type.js';
 import { isBlobStatter, isDeleter, type ImageStore } from '../../store/store.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
+import { readInput } from '../read-input.js';
 import { withStore } from '../runtime.js';
 import { settingsFrom, storeOptions } from '../settings.js';
 
@@ -25,10 +25,9 @@ async function put(
   const uploads = new Uploads({ cacheDirectory: settingsFrom(args).cacheDirectory });
   const writer = await uploads.start({ store, repository, name: path });
   try {
-    const input = path === '-' ? process.stdin : createReadStream(path, { highWaterMark: 1024 * 1024 });
-    for await (const chunk of input) {
+    for await (const chunk of readInput(path)) {
       context.signal.throwIfAborted();
-      await writer.write(chunk as Buffer, writer.size);
+      await writer.write(chunk, writer.size);
     }
     const { descriptor, kind } = await writer.commit();
     if (context.out.json) context.out.document({ ...descriptor, kind });

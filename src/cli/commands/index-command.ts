@@ -142,7 +142,8 @@ export const indexCommand: Command = {
       'imgfs index push --as v1-soci ghcr.io/me/app:v1',
       'put the image again, with a SOCI index that it names',
     ],
-    ['imgfs index pull ghcr.io/me/app:v1', 'have the indexes that an image brings'],
+    ['imgfs index pull ghcr.io/me/app:v1-soci', 'have the indexes that an image brings'],
+    ['imgfs index pull --trust ghcr.io/me/app:v1', 'those too that merely refer to it'],
     ['imgfs index rm --all', 'forget indexes, and what was decoded with them'],
   ],
   options: (yargs) =>

@@ -1,5 +1,4 @@
 /** `imgfs manifest`: manifests as bytes: put, get, head, rm; and all that a repository has. */
-import { readFile } from 'node:fs/promises';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { pushManifest } from '../../image/push-manifest.js';
 import { readManifest } from '../../image/read-manifest.js';
@@ -10,21 +9,9 @@ import type { Arguments, Command, CommandContext } from '../command.js';
 import { allManifests } from '../../image/all-manifests.js';
 import { Images } from '../../image/images.js';
 import { Registry } from '../../image/library/registry.js';
+import { readWholeInput } from '../read-input.js';
 import { withCache, withImage, withStore } from '../runtime.js';
 import { storeOptions } from '../settings.js';
-
-async function readInput(path: string): Promise<Buffer> {
-  if (path !== '-') return readFile(path);
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of process.stdin) {
-    chunks.push(chunk as Buffer);
-    length += (chunk as Buffer).length;
-    if (length > maxManifestBytes)
-      throw new ImgfsError('too-large', `stdin is more than ${maxManifestBytes} bytes`);
-  }
-  return Buffer.concat(chunks);
-}
 
 function listOf(value: unknown): string[] {
   return value === undefined ? [] : (Array.isArray(value) ? value : [value]).map(String);
@@ -87,15 +74,19 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
       const file = args['file'];
       if (typeof file !== 'string')
         throw new ImgfsError('usage', 'manifest put needs a file, or - for stdin');
-      const put = await pushManifest({ store: assertPusher(store), repository }, await readInput(file), {
-        signal,
-        ...(digest !== undefined
-          ? { expected: digest }
-          : tag === undefined
-            ? {}
-            : { tags: [tag, ...listOf(args['tag'])] }),
-        child: args['child'] === true,
-      });
+      const put = await pushManifest(
+        { store: assertPusher(store), repository },
+        await readWholeInput(file, maxManifestBytes),
+        {
+          signal,
+          ...(digest !== undefined
+            ? { expected: digest }
+            : tag === undefined
+              ? {}
+              : { tags: [tag, ...listOf(args['tag'])] }),
+          child: args['child'] === true,
+        },
+      );
       return out.json ? out.document(put) : out.line(put.digest);
     }
     const { descriptor } = await store.resolve(target, { signal });

@@ -95,7 +95,10 @@ export const signaturesCommand: Command = {
       'what a key signs',
     ],
     ['imgfs signatures put ghcr.io/me/app:v1 --signature sig', 'under the tag where cosign looks'],
-    ['imgfs signatures put ghcr.io/me/app:v1 --simple app.sig', 'what skopeo standalone-sign made'],
+    [
+      'imgfs signatures put ghcr.io/me/app:v1 --simple app.sig --lookaside sigs',
+      'as skopeo standalone-sign made it',
+    ],
   ],
   options: (yargs) =>
     storeOptions(yargs)
@@ -177,7 +180,7 @@ export const verifyCommand: Command = {
       'imgfs verify ghcr.io/me/app:v1 --key cosign.pub',
       'signed by a sigstore key; no network but the registry',
     ],
-    ['imgfs verify ghcr.io/me/app:v1 --gpg-key me.asc --lookaside /srv/sigs', 'simple signing'],
+    ['imgfs verify ghcr.io/me/app:v1 --gpg-key me.asc --lookaside sigs', 'simple signing'],
     ['imgfs verify ghcr.io/me/app:v1 --notation-ca root.pem', 'notation (JWS); revocation is not checked'],
   ],
   options: (yargs) =>
