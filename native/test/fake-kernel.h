@@ -1,6 +1,7 @@
 // The two neighbours of a Server, played by the test: a kernel that sends bytes and keeps replies, and JavaScript.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -75,12 +76,15 @@ std::string raw(const T& value) {
 
 inline std::string text(const std::string& name) { return std::string(name.c_str(), name.size() + 1); }
 
-inline std::string requestBytes(uint32_t opcode, uint64_t unique, uint64_t nodeid, const std::string& arguments) {
+inline std::string requestBytes(uint32_t opcode, uint64_t unique, uint64_t nodeid, const std::string& arguments,
+                                uint32_t uid = 0, uint32_t gid = 0) {
   InHeader header{};
   header.len = static_cast<uint32_t>(sizeof(header) + arguments.size());
   header.opcode = opcode;
   header.unique = unique;
   header.nodeid = nodeid;
+  header.uid = uid;
+  header.gid = gid;
   header.pid = static_cast<uint32_t>(getpid());
   return raw(header) + arguments;
 }
@@ -111,6 +115,14 @@ inline std::string packEntry(uint64_t ino, uint32_t mode, uint64_t size, const s
   return out;
 }
 
+inline ReadIn readIn(uint64_t fh, uint64_t offset, uint32_t size) {
+  ReadIn in{};
+  in.fh = fh;
+  in.offset = offset;
+  in.size = size;
+  return in;
+}
+
 inline PackedEntry unpacked(const std::string& bytes) {
   PackedEntry entry;
   size_t at = 0;
@@ -131,7 +143,7 @@ struct Rig {
   }
 
   uint64_t send(uint32_t opcode, uint64_t nodeid, const std::string& arguments) {
-    std::string bytes = requestBytes(opcode, ++unique, nodeid, arguments);
+    std::string bytes = requestBytes(opcode, ++unique, nodeid, arguments, uid, gid);
     server.handle(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), scratch);
     return unique;
   }
@@ -159,6 +171,23 @@ struct Rig {
     server.replyEntry(job().id, unpacked(packEntry(ino, mode, size)));
     reply();
   }
+  // OPEN answered by JavaScript, unless the server knows the answer; a handle.
+  uint64_t open(uint64_t ino, const OpenAnswer& answer, uint32_t* flags = nullptr, int32_t* backing = nullptr) {
+    send(kOpen, ino, raw(OpenIn{O_RDONLY, 0}));
+    Job asked = job();
+    while (asked.kind == kRelease) asked = job();  // of handles closed before
+    if (asked.kind == kOpen) server.replyOpen(asked.id, answer);
+    OpenOut out = body<OpenOut>();
+    if (flags != nullptr) *flags = out.openFlags;
+    if (backing != nullptr) *backing = out.backingId;
+    return out.fh;
+  }
+  void close(uint64_t ino, uint64_t fh) {
+    ReleaseIn in{};
+    in.fh = fh;
+    send(kRelease, ino, raw(in));
+    if (reply().error != 0) std::abort();
+  }
 
   FakeChannel channel;
   JobQueue jobs;
@@ -166,6 +195,7 @@ struct Rig {
   Scratch scratch;
   Reply last;
   uint64_t unique = 0;
+  uint32_t uid = 0, gid = 0;  // of who calls
   bool parkedReady = false;
 };
 

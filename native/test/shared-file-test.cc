@@ -38,18 +38,9 @@ struct Ground {
     rig.send(kOpen, ino, raw(OpenIn{O_RDONLY, 0}));
     return rig.body<OpenOut>();
   }
-  void release(uint64_t fh, uint64_t ino = 7) {
-    ReleaseIn in{};
-    in.fh = fh;
-    rig.send(kRelease, ino, raw(in));
-    rig.reply();
-  }
+  void release(uint64_t fh, uint64_t ino = 7) { rig.close(ino, fh); }
   uint64_t read(uint64_t fh, uint64_t offset, uint32_t size, uint64_t ino = 7) {
-    ReadIn in{};
-    in.fh = fh;
-    in.offset = offset;
-    in.size = size;
-    return rig.send(kRead, ino, raw(in));
+    return rig.send(kRead, ino, raw(readIn(fh, offset, size)));
   }
   void expectBytes(uint64_t unique, uint64_t offset, size_t length) {
     Reply reply = rig.reply(unique);
@@ -262,16 +253,17 @@ TEST(sharedWhole, "one that is the whole of the shared file passes through and s
 TEST(sharedCut, "a shared file that was cut is read through JavaScript") {
   Ground ground;
   Rig& rig = ground.rig;
+  rig.uid = 1000;
   OpenOut out = ground.open();
   CHECK_EQUAL(ftruncate(ground.fd, 500), 0);
   uint64_t one = ground.read(out.fh, 0, 4096);
   Job reopen = rig.job();
-  CHECK_EQUAL(reopen.kind, kJobReopen);
+  CHECK(reopen.kind == kJobReopen && reopen.uid == 1000);
   OpenAnswer whole = ground.answer();
   whole.complete = true;
   CHECK(rig.server.replyReopen(out.fh, whole) == Delivery::kDelivered);
   Job read = rig.job();
-  CHECK(read.kind == kRead && read.a == 5);
+  CHECK(read.kind == kRead && read.a == 5 && read.uid == 1000 && read.pid == static_cast<uint32_t>(getpid()));
   rig.server.replyBytes(read.id, reinterpret_cast<const uint8_t*>("right"), 5);
   CHECK(rig.reply(one).body == std::string("right"));
 }

@@ -15,6 +15,16 @@ namespace imgfs::fuse {
 struct Backing;
 
 struct Pending {
+  // What every request says of itself.
+  void belongTo(const InHeader& header) {
+    unique = header.unique;
+    nodeid = header.nodeid;
+    opcode = header.opcode;
+    uid = header.uid;
+    gid = header.gid;
+    pid = header.pid;
+  }
+
   uint64_t id = 0;
   uint64_t unique = 0;
   uint64_t nodeid = 0;
@@ -23,7 +33,7 @@ struct Pending {
   uint32_t opcode = 0;
   uint32_t size = 0;
   uint32_t flags = 0;
-  uint32_t pid = 0;
+  uint32_t uid = 0, gid = 0, pid = 0;  // of who called
   bool interrupted = false;           // a signal came that did not end the wait
   bool byScript = false;              // a read whose file does not have what it should
   std::string name;

@@ -50,24 +50,23 @@ void Server::read(Request& request, Scratch& scratch) {
   }
   std::shared_ptr<Backing> backing;
   Pending pending;
+  pending.belongTo(header);
   pending.fh = in.fh;
   pending.offset = in.offset;
   pending.size = std::min(in.size, config_.maxRead);
-  Job job;
-  job.b = in.offset;
-  job.c = pending.size;
+  uint64_t script = 0;
   Range range{in.offset, in.offset + pending.size};
   std::vector<Part> parts;
   bool present = false;
   {
     Lock lock(mutex_);
     auto found = handles_.find(in.fh);
-    if (found == handles_.end() || found->second.mode == OpenMode::kDirectory ) {
+    if (found == handles_.end() || found->second.mode == OpenMode::kDirectory) {
       lock.unlock();
       send(header.unique, EBADF);
       return;
     }
-    job.a = found->second.script;
+    script = found->second.script;
     backing = found->second.backing;
     if (backing) {
       range.end = std::min(range.end, backing->size);
@@ -75,15 +74,11 @@ void Server::read(Request& request, Scratch& scratch) {
       if (present) parts = backing->parts(range);
       if (present && !backing->complete && !backing->segmented) tellReader(found->second, *backing, range);
     }
-    pending.unique = header.unique;
-    pending.nodeid = header.nodeid;
-    pending.opcode = header.opcode;
-    pending.pid = header.pid;
-    if (backing && !present && job.a == 0) return awaitScript(in.fh, found->second, std::move(pending));
+    if (backing && !present && script == 0) return awaitScript(in.fh, found->second, std::move(pending));
     if (backing && !present) {
       pending.parkedOn = backing;
       uint64_t id = pending_.add(std::move(pending), nowMillis());
-      park(backing, id, range, job.a);
+      park(backing, id, range, script);
       return;
     }
   }
@@ -92,14 +87,11 @@ void Server::read(Request& request, Scratch& scratch) {
     return;
   }
   if (present && readParts(parts, header.nodeid, header.unique, scratch)) return;
-  if (job.a != 0) {
-    count(kReadFallbacks, present ? 1 : 0);
-    toScript(request, std::move(job), std::move(pending));
-    return;
-  }
+  count(kReadFallbacks, present ? 1 : 0);
+  Lock lock(mutex_);
+  if (script != 0) return readByScript(pending_.add(std::move(pending), nowMillis()), script);
   // Opened without JavaScript, which knows where the bytes are to be had.
   pending.byScript = true;
-  Lock lock(mutex_);
   auto found = handles_.find(in.fh);
   if (found != handles_.end()) return awaitScript(in.fh, found->second, std::move(pending));
   lock.unlock();
@@ -131,6 +123,20 @@ bool Server::readParts(const std::vector<Part>& parts, uint64_t nodeid, uint64_t
   // Cut in this very moment: the kernel has answered EIO.
   if (send(unique, 0, bytes, length) == EFAULT) distrust(nodeid);
   return true;
+}
+
+// The bytes come through JavaScript. The lock is held.
+void Server::readByScript(uint64_t pendingId, uint64_t script) {
+  const Pending& request = *pending_.find(pendingId);
+  Job job;
+  job.kind = kRead;
+  job.id = pendingId;
+  setCaller(job, request);
+  job.a = script;
+  job.b = request.offset;
+  job.c = request.size;
+  count(kToScript);
+  jobs_.push(std::move(job));
 }
 
 // The next open asks JavaScript for the content.
@@ -265,14 +271,7 @@ void Server::fillDone(uint64_t fillId, int error, bool useRead, bool complete, c
         ready = true;
       } else if (waiter.range.overlaps(range) && useRead && waiter.script != 0) {
         request->parkedOn = nullptr;
-        Job job;
-        job.kind = kRead;
-        job.id = waiter.pendingId;
-        job.nodeid = backing->nodeid;
-        job.a = waiter.script;
-        job.b = request->offset;
-        job.c = request->size;
-        jobs_.push(std::move(job));
+        readByScript(waiter.pendingId, waiter.script);
       } else if (waiter.range.overlaps(range) && (error != 0 || useRead)) {
         request->parkedOn = nullptr;
         failed.push_back(waiter.pendingId);

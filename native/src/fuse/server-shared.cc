@@ -144,8 +144,7 @@ void Server::awaitScript(uint64_t fh, Handle& handle, Pending pending) {
   Job job;
   job.kind = kJobReopen;
   job.id = fh;
-  job.nodeid = handle.nodeid;
-  job.pid = pending.pid;
+  setCaller(job, pending);
   handle.waiting.push_back(pending_.add(std::move(pending), nowMillis()));
   if (handle.asked) return;
   handle.asked = true;
@@ -159,16 +158,7 @@ bool Server::resume(Handle& handle, uint64_t pendingId) {
   if (request == nullptr) return false;
   const std::shared_ptr<Backing>& backing = handle.backing;
   if (!backing || request->byScript) {
-    Job job;
-    job.kind = kRead;
-    job.id = pendingId;
-    job.nodeid = handle.nodeid;
-    job.pid = request->pid;
-    job.a = handle.script;
-    job.b = request->offset;
-    job.c = request->size;
-    count(kToScript);
-    jobs_.push(std::move(job));
+    readByScript(pendingId, handle.script);
     return false;
   }
   Range range{request->offset, std::min(request->offset + request->size, backing->size)};

@@ -94,17 +94,18 @@ int Server::sendAttributes(uint64_t unique, const Attributes& attributes, Millis
   return send(unique, 0, &out, sizeof(out));
 }
 
+void Server::setCaller(Job& job, const Pending& request) {
+  job.nodeid = request.nodeid;
+  job.uid = request.uid;
+  job.gid = request.gid;
+  job.pid = request.pid;
+}
+
 void Server::toScript(const Request& request, Job job, Pending pending, bool slow) {
   const InHeader& header = request.header();
-  pending.unique = header.unique;
-  pending.nodeid = header.nodeid;
-  pending.opcode = header.opcode;
-  pending.pid = header.pid;
+  pending.belongTo(header);
   job.kind = header.opcode == kReaddirplus ? static_cast<uint32_t>(kReaddir) : header.opcode;
-  job.nodeid = header.nodeid;
-  job.uid = header.uid;
-  job.gid = header.gid;
-  job.pid = header.pid;
+  setCaller(job, pending);
   count(kToScript);
   Lock lock(mutex_);
   job.id = pending_.add(std::move(pending), nowMillis(), slow);

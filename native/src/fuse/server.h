@@ -233,6 +233,7 @@ class Server {
   int sendEntry(uint64_t unique, const EntryOut& entry);
   void undoLookups(const std::vector<uint64_t>& inodes);
   int sendAttributes(uint64_t unique, const Attributes& attributes, Millis ttl);
+  static void setCaller(Job& job, const Pending& request);
   void toScript(const Request& request, Job job, Pending pending, bool slow = false);
   void giveBack(Forgets& forgets);
   void init(Request& request);
@@ -299,6 +300,7 @@ class Server {
   // server-read.cc
   void read(Request& request, Scratch& scratch);
   bool readParts(const std::vector<Part>& parts, uint64_t nodeid, uint64_t unique, Scratch& scratch);
+  void readByScript(uint64_t pendingId, uint64_t script);
   void distrust(uint64_t nodeid);
   void park(const std::shared_ptr<Backing>& backing, uint64_t pendingId, Range range, uint64_t script);
   void startFills(Backing& backing, const std::shared_ptr<Backing>& shared, Range range, uint64_t script);
