@@ -1,4 +1,4 @@
-/** Types of what `native/src/layer-module.cc` exports, and the way to it. */
+/** Types of what `native/src/layer-*-calls.cc` export, and the way to it. */
 import { loadAddon } from '../../addon/load-addon.js';
 
 /** How the bytes of a layer are packed. The numbers are those of `Format` in native/src/decoder.h. */

@@ -18,7 +18,7 @@ interface Step {
   readonly windows: Uint8Array<ArrayBuffer>;
 }
 
-/** The part of the addon's indexer (native/src/layer-module.cc) that decodes. */
+/** The part of the addon's indexer (native/src/layer-index-calls.cc) that decodes. */
 interface UnpackAddon {
   createIndexer(format: number, algorithm: number, spanBytes: number): object;
   keepDecoded(handle: object, fd: number): void;
