@@ -20,7 +20,7 @@ const tests = join(native, 'test');
 
 /** Parts that need no Node: the driver but for mounting, and everything about layers. */
 const needsNode =
-  /^(addon|archive-module|layer-module|thread-module|receive\/receive-module|fuse\/(binding.*|napi-values|watchdog|mount))\.cc$/;
+  /^(addon|archive-module|layer-module|layer-\w+-calls|thread-module|receive\/receive-module|fuse\/(binding.*|napi-values|watchdog|mount))\.cc$/;
 const partSources = readdirSync(sources, { recursive: true }).filter(
   (name) => name.endsWith('.cc') && !needsNode.test(name),
 );
@@ -154,7 +154,29 @@ async function fuzz(target, seconds) {
   run(build('fuzz', [main]), [corpus, seeds, ...limits], { cwd: folder });
 }
 
+/** What the words ask for, or what is wrong with them: a mistyped one would test nothing, or everything. */
+function mistake(words) {
+  const [first, ...rest] = words;
+  const one = (word, known) =>
+    known.includes(word) ? undefined : `no such word: ${word}; ${known.join(', ')}`;
+  if (first === 'mounted') return rest.length === 0 ? undefined : `mounted takes no words: ${rest.join(' ')}`;
+  if (first !== 'fuzz') {
+    const known = ['plain', 'address', 'thread'];
+    return words
+      .map((word) => one(word, words.length > 1 ? known : [...known, 'mounted', 'fuzz']))
+      .find(Boolean);
+  }
+  const [seconds = '60', ...targets] = rest;
+  if (!(Number(seconds) > 0)) return `fuzz takes seconds first: ${seconds}`;
+  return targets.map((target) => one(target, Object.keys(fuzzers))).find(Boolean);
+}
+
 const words = process.argv.slice(2).filter((word) => word !== '--required');
+const wrong = mistake(words);
+if (wrong !== undefined) {
+  console.error(`test-native: ${wrong}`);
+  process.exit(2);
+}
 if (!has('clang++') && !has(process.env.CXX ?? 'c++')) {
   console.error('test-native: no C++ compiler, so nothing was tested');
   process.exit(process.argv.includes('--required') ? 1 : 0);
