@@ -230,6 +230,7 @@ export class BlobFile {
     return this.#call(async () => {
       const { digest, size } = this.#key;
       const partial = this.#partial;
+      let isCounted = false;
       try {
         if (partial === undefined) {
           if (this.#fd !== undefined) await stamp(digest, this.#fd);
@@ -241,12 +242,14 @@ export class BlobFile {
           this.#keptBytes = 0;
           this.#countPartial();
           this.#context.blobNamed(digest, size);
+          isCounted = true;
         });
         this.#named = true;
         this.#context.blobAdded(digest, size);
       } catch (error) {
         log.warn('blob could not be kept', { digest, error: String(error) });
-        if (!this.#named) this.#context.blobGone(digest);
+        // What another process has under that name meanwhile is not ours to forget.
+        if (isCounted && !this.#named) this.#context.blobGone(digest);
       }
       await this.#endPartial(true);
     });
