@@ -23,12 +23,13 @@ export class DirectoryLister {
 
   /**
    * List a directory to its end and hand it over. Undefined when it is not at hand, may change, is too long, or is known
-   * to the addon already. @throws what the file system throws.
+   * to the addon already. Who lists many counts all of them in the same `turns`. @throws what the file system throws.
    */
   async list(
     session: AddonSession,
     directory: Inode,
     { uid, gid, pid }: Caller,
+    turns = new Turns(),
   ): Promise<readonly DirectoryEntry[] | undefined> {
     // What is not at hand might ask a registry for its tags.
     if (this.#fileSystem.listsAtOnce?.(directory) !== true) return undefined;
@@ -38,10 +39,10 @@ export class DirectoryLister {
     let isTaken = false;
     try {
       if (!keepCache || complete !== true) return undefined;
-      const read = await this.#readAll(caller, directory, handle);
+      const read = await this.#readAll(caller, directory, handle, turns);
       entries = read.entries;
       if (!read.isWhole) return undefined;
-      const packed = await this.#pack(entries);
+      const packed = await this.#pack(entries, turns);
       isTaken = session.putListing(directory, packed.bytes, packed.length);
       return isTaken ? entries : undefined;
     } finally {
@@ -54,8 +55,8 @@ export class DirectoryLister {
     caller: Caller,
     directory: Inode,
     handle: Awaited<ReturnType<FileSystem['opendir']>>['handle'],
+    turns: Turns,
   ): Promise<{ readonly entries: readonly DirectoryEntry[]; readonly isWhole: boolean }> {
-    const turns = new Turns();
     const entries: DirectoryEntry[] = [];
     for (let cookie = 0n; ;) {
       const options = { limit: entriesPerPage, plus: true };
@@ -70,8 +71,7 @@ export class DirectoryLister {
   }
 
   /** In turns: the thousands of entries of a package database took 13 ms of a thread that had packed few before. */
-  async #pack(entries: readonly DirectoryEntry[]): Promise<EntryPacker> {
-    const turns = new Turns();
+  async #pack(entries: readonly DirectoryEntry[], turns: Turns): Promise<EntryPacker> {
     const packed = new EntryPacker(this.#numberOf, entries.length * 136);
     for (const entry of entries) {
       packed.add(entry);
