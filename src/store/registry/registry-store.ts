@@ -31,11 +31,11 @@ import type {
   Target,
   UploadOptions,
 } from '../store.js';
+import { askApiVersion } from './api-version.js';
 import { openBody } from './blob-body.js';
 import { blobDate, openBlob, rangeHeader, statBlob } from './blobs.js';
 import { RegistryClient, type RegistryDeps } from './client.js';
 import { Deletes } from './deletes.js';
-import { discardBody } from './http/read-body.js';
 import { listRepositories, listTags } from './listing.js';
 import { fetchManifestCall, resolveManifest } from './manifests.js';
 import { defaultRegistryOptions, type RegistryOptions } from './options.js';
@@ -97,17 +97,7 @@ export class RegistryStore
    * @throws ImgfsError `unauthorized` or `denied` when it does not, as `resolve` otherwise.
    */
   async ping(options: CallOptions = {}): Promise<void> {
-    const reply = await this.#client.send({
-      ...options,
-      operation: 'ask for the API version',
-      method: 'GET',
-      repository: undefined,
-      path: '/',
-      capability: 'resolve',
-      access: 'none',
-      expect: [200],
-    });
-    await discardBody(reply.body);
+    await askApiVersion(this.#client, [200], options);
   }
 
   rateLimit(): RateLimit | undefined {

@@ -10,6 +10,7 @@ import { parseUntrustedJson } from '../../oci/json.js';
 import { createLogger } from '../../observe/log.js';
 import { maxSignatureBytes, maxSignatures } from '../lookaside/limits.js';
 import type { CallOptions } from '../store.js';
+import { askApiVersion } from './api-version.js';
 import type { Call, RegistryClient } from './client.js';
 import type { Endpoint } from './endpoint.js';
 import { discardBody, readBody } from './http/read-body.js';
@@ -130,18 +131,9 @@ export class SignaturesApi {
   }
 
   async #ask(options: CallOptions): Promise<boolean> {
-    const reply = await this.#client.send({
-      ...options,
-      operation: 'ask for the API version',
-      method: 'GET',
-      repository: undefined,
-      path: '/',
-      capability: 'resolve',
-      access: 'none',
-      expect: [200, 401, 403, 404],
-    });
-    await discardBody(reply.body);
-    return reply.headers['x-registry-supports-signatures'] === '1';
+    // Whoever may not read anything there is told so by the header all the same.
+    const headers = await askApiVersion(this.#client, [200, 401, 403, 404], options);
+    return headers['x-registry-supports-signatures'] === '1';
   }
 }
 
