@@ -5,14 +5,22 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ImgfsError, redactUrl } from '../../errors/imgfs-error.js';
+import type { Dispatcher } from 'undici';
+import { ImgfsError, isImgfsError, redactUrl, toImgfsError } from '../../errors/imgfs-error.js';
 import { digestAlgorithm, digestHex, type Digest } from '../../oci/digest.js';
 import { fileError, fsErrorCode } from '../file-error.js';
+import { Agent } from '../registry/http/dispatchers.js';
+import { exchange } from '../registry/http/exchange.js';
+import { discardBody, readBody } from '../registry/http/read-body.js';
 import type { CallOptions } from '../store.js';
 import { replaceFile } from '../write-file.js';
 import { maxSignatureBytes, maxSignatures } from './limits.js';
 
+/** To the headers of an answer, and from there to its end. */
 const requestTimeoutMs = 20_000;
+
+/** For all such places: one address has few signatures, and several images often have the same address. */
+let webAgent: Dispatcher | undefined;
 
 /** Address of one signature. */
 function address(base: string, repository: string, digest: Digest, number: number): URL {
@@ -94,31 +102,30 @@ async function fromFile(url: URL): Promise<Uint8Array | undefined> {
 }
 
 async function fromWeb(url: URL, { signal }: CallOptions): Promise<Uint8Array | undefined> {
-  const deadline = AbortSignal.timeout(requestTimeoutMs);
   try {
-    // Few repositories have signatures there, and undici as a whole is dear to load.
-    const { request } = await import('undici');
-    const answer = await request(url, {
-      signal: signal === undefined ? deadline : AbortSignal.any([signal, deadline]),
+    const answer = await exchange((webAgent ??= new Agent({ connect: { timeout: requestTimeoutMs } })), {
+      method: 'GET',
+      url,
+      headers: {},
+      context: { operation: 'read signature' },
+      timeoutMs: requestTimeoutMs,
+      // `readBody` has a deadline for the whole of it.
+      stall: { windowMs: requestTimeoutMs, minBytesPerSecond: 0 },
+      ...(signal === undefined ? {} : { signal }),
     });
-    const chunks: Buffer[] = [];
-    let length = 0;
-    for await (const chunk of answer.body) {
-      length += (chunk as Buffer).length;
-      if (length > maxSignatureBytes) throw tooLarge(redactUrl(url));
-      chunks.push(chunk as Buffer);
-    }
-    if (answer.statusCode === 404) return undefined;
-    if (answer.statusCode === 200) return Buffer.concat(chunks);
-    throw new ImgfsError('unavailable', `read signature: ${url.host} answers ${answer.statusCode}`, {
-      request: `GET ${redactUrl(url)}`,
-      status: answer.statusCode,
-      host: url.host,
-    });
+    if (answer.status === 200)
+      return await readBody(answer.body, maxSignatureBytes, requestTimeoutMs, answer.context);
+    await discardBody(answer.body);
+    if (answer.status === 404) return undefined;
+    throw new ImgfsError(
+      'unavailable',
+      `read signature: ${url.host} answers ${answer.status}`,
+      answer.context,
+    );
   } catch (error) {
-    if (error instanceof ImgfsError) throw error;
-    if (signal?.aborted === true) throw new ImgfsError('interrupted', 'read signature: cancelled');
-    throw new ImgfsError('unavailable', `read signature: ${url.host} cannot be reached`, {
+    if (isImgfsError(error) && ['too-large', 'interrupted', 'unavailable'].includes(error.code)) throw error;
+    // Whatever went wrong: whether there is a signature is not known.
+    throw new ImgfsError('unavailable', `read signature: ${toImgfsError(error).message}`, {
       request: `GET ${redactUrl(url)}`,
       host: url.host,
       cause: error,
