@@ -169,19 +169,29 @@ export interface BlobUpload {
   readonly resumeToken: string;
   /** Bytes behind those written before. @throws ImgfsError what the store throws; `status` tells how far it is. */
   write(chunk: Uint8Array, options?: CallOptions): Promise<void>;
-  /**
-   * Bytes behind those that the store has, up to `end` of the blob, read when they are sent, and again when they must
-   * be sent again: `source` must answer the same until `finish` has. Resolves when all but the last chunk are stored; a
-   * `write`, be it of nothing, sends that, too.
-   * @throws as `write`.
-   */
-  writeFrom?(source: ReadableBytes, end: number, options?: CallOptions): Promise<void>;
   /** Ask the store how far it is; afterwards `offset` is its answer. */
   status(options?: CallOptions): Promise<number>;
   /** @throws ImgfsError `digest-mismatch` when the store disagrees; the upload stays alive then. */
   finish(digest: Digest, options?: CallOptions): Promise<Descriptor>;
   /** Give the session up. Fails quietly where the store forgot it. */
   cancel(options?: CallOptions): Promise<void>;
+}
+
+/** An upload that reads by itself what it sends: no chunk of it is kept in memory. */
+export interface SourcedUpload extends BlobUpload {
+  /**
+   * Bytes behind those that the store has, up to `end` of the blob, read when they are sent, and again when they must
+   * be sent again: `source` must answer the same until `finish` has. Resolves when all but the last chunk are stored.
+   * @throws as `write`.
+   */
+  writeFrom(source: ReadableBytes, end: number, options?: CallOptions): Promise<void>;
+  /** Resolves when all that was given is stored. @throws as `write`. */
+  flush(options?: CallOptions): Promise<void>;
+}
+
+/** Whether an upload can be given a source. */
+export function takesSource(upload: BlobUpload): upload is SourcedUpload {
+  return 'writeFrom' in upload;
 }
 
 /** What is known of a blob beforehand. */

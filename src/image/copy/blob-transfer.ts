@@ -2,7 +2,14 @@
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import { createDigester, digestAlgorithm, type Digest } from '../../oci/digest.js';
-import type { BlobUpload, Body, CallOptions, ReadableBytes } from '../../store/store.js';
+import {
+  takesSource,
+  type BlobUpload,
+  type Body,
+  type CallOptions,
+  type ReadableBytes,
+  type SourcedUpload,
+} from '../../store/store.js';
 import type { CopySource } from './copy-image.js';
 import { StreamedSource } from './streamed-source.js';
 
@@ -42,11 +49,12 @@ export class BlobTransfer {
   }
 
   #bring(body: Body, upload: BlobUpload, options: CallOptions): Promise<void> {
-    if (body.file !== undefined) return this.#hand(body.file, upload, options);
     const isLong = this.#descriptor.size - this.position > chunkedBytes;
-    return isLong && upload.writeFrom !== undefined
-      ? this.#pass(body, upload, options)
-      : this.#stream(body, upload, options);
+    if (takesSource(upload)) {
+      if (body.file !== undefined) return this.#hand(body.file, upload, options);
+      if (isLong) return this.#pass(body, upload, options);
+    } else if (body.file !== undefined) return this.#write(body.file, upload, options);
+    return this.#stream(body, upload, options);
   }
 
   /** A small blob as a whole. @throws ImgfsError `integrity` when the source's bytes are others. */
@@ -72,23 +80,36 @@ export class BlobTransfer {
   }
 
   /** A file: what is sent is read from it again when need be, and nothing is kept in memory. */
-  async #hand(file: ReadableBytes, upload: BlobUpload, options: CallOptions): Promise<void> {
-    const { size } = this.#descriptor;
+  async #hand(file: ReadableBytes, upload: SourcedUpload, options: CallOptions): Promise<void> {
     const hashed = this.#hashing(file);
-    if (upload.writeFrom !== undefined) await upload.writeFrom(hashed, size, options);
+    await upload.writeFrom(hashed, this.#descriptor.size, options);
+    // What is sent with the commit is judged before.
+    await this.#readOn(hashed, this.#hashed, async () => undefined);
+  }
+
+  /** A file, for stores that take memory only. */
+  #write(file: ReadableBytes, upload: BlobUpload, options: CallOptions): Promise<void> {
+    return this.#readOn(this.#hashing(file), this.position, (piece) => upload.write(piece, options));
+  }
+
+  async #readOn(
+    source: ReadableBytes,
+    from: number,
+    take: (piece: Uint8Array) => Promise<void>,
+  ): Promise<void> {
+    const { size } = this.#descriptor;
     const piece = Buffer.allocUnsafeSlow(Math.min(pieceBytes, size));
-    // All of it for stores that take memory only; for others what is sent with the commit, to be judged before.
-    for (let at = upload.writeFrom === undefined ? this.position : this.#hashed; at < size;) {
-      const length = await hashed.read(piece.subarray(0, size - at), at);
+    for (let at = from; at < size;) {
+      const length = await source.read(piece.subarray(0, size - at), at);
       if (length === 0) break;
-      if (upload.writeFrom === undefined) await upload.write(piece.subarray(0, length), options);
+      await take(piece.subarray(0, length));
       at += length;
       this.position = at;
     }
   }
 
   /** A body on its way: sent as it arrives, and what must be sent again is fetched again. */
-  async #pass(body: Body, upload: BlobUpload, options: CallOptions): Promise<void> {
+  async #pass(body: Body, upload: SourcedUpload, options: CallOptions): Promise<void> {
     const { size } = this.#descriptor;
     const source = new StreamedSource(body, (position) => this.#open(options, position));
     const hashed = this.#hashing(source);
@@ -96,8 +117,8 @@ export class BlobTransfer {
       // The last piece goes by itself: all must be hashed before the commit, and nothing fetched twice for that.
       const last = Buffer.allocUnsafeSlow(pieceBytes);
       const lastAt = size - last.length;
-      await upload.writeFrom?.(hashed, lastAt, options);
-      await upload.write(last.subarray(0, 0), options);
+      await upload.writeFrom(hashed, lastAt, options);
+      await upload.flush(options);
       const length = await hashed.read(last, lastAt);
       if (!(await source.isAtEnd())) throw this.#wrong(`more than ${size} bytes`);
       await upload.write(last.subarray(0, length), options);

@@ -7,7 +7,13 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest, DigestAlgorithm } from '../../oci/digest.js';
 import { createLogger } from '../../observe/log.js';
 import { abortError } from '../../errors/aborted.js';
-import type { BlobUpload, CallOptions, ImageStore, Pusher } from '../../store/store.js';
+import {
+  takesSource,
+  type BlobUpload,
+  type CallOptions,
+  type ImageStore,
+  type Pusher,
+} from '../../store/store.js';
 import { smallBlobBytes } from '../put-bytes.js';
 import type { SpooledFile } from './spooled-file.js';
 
@@ -74,7 +80,7 @@ export class Sender {
     while (this.#given < end) {
       if (options.signal?.aborted === true) throw abortError(options.signal);
       const before = upload.offset;
-      if (upload.writeFrom !== undefined) {
+      if (takesSource(upload)) {
         // Theirs from now on, though they are read later.
         this.#given = Math.min(this.#given + strideBytes, end);
         await upload.writeFrom(file, this.#given, options);

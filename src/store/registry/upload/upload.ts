@@ -6,13 +6,13 @@
 import { ImgfsError } from '../../../errors/imgfs-error.js';
 import type { Descriptor } from '../../../oci/descriptor.js';
 import type { Digest } from '../../../oci/digest.js';
-import type { BlobUpload, CallOptions, ReadableBytes } from '../../store.js';
+import type { CallOptions, ReadableBytes, SourcedUpload } from '../../store.js';
 import { SourceBody, type RequestBody } from '../http/request-body.js';
 import { ChunkBuffer } from './chunk-buffer.js';
 import { formatResumeToken } from './resume-token.js';
 import type { UploadSession } from './session.js';
 
-export class RegistryUpload implements BlobUpload {
+export class RegistryUpload implements SourcedUpload {
   readonly #session: UploadSession;
   readonly #size: number | undefined;
   #buffer: ChunkBuffer | undefined;
@@ -77,6 +77,13 @@ export class RegistryUpload implements BlobUpload {
     }
   }
 
+  async flush(options: CallOptions = {}): Promise<void> {
+    this.#check();
+    await this.#send(options);
+    await this.#settle();
+    await this.#sendUnsent(options);
+  }
+
   /** How far the registry is. Bytes taken in but not stored are forgotten: go on writing from the answer. */
   async status(options: CallOptions = {}): Promise<number> {
     await this.#sending?.catch(() => undefined);
@@ -92,12 +99,8 @@ export class RegistryUpload implements BlobUpload {
     this.#check();
     await this.#settle();
     const whole = this.#session.offset === 0;
-    if (!whole) {
-      // Few clients send a body with the PUT that follows PATCHes, and some registries choke on it.
-      await this.#send(options);
-      await this.#settle();
-      await this.#sendUnsent(options);
-    }
+    // Few clients send a body with the PUT that follows PATCHes, and some registries choke on it.
+    if (!whole) await this.flush(options);
     const body = whole ? (this.#buffer?.bytes() ?? this.#unsentBody()) : new Uint8Array(0);
     const descriptor = await this.#session.commit(digest, body, options).catch((error: unknown) => {
       // Refused for its digest, with the bytes stored: they are the registry's now.
