@@ -1,238 +1,136 @@
 /**
  * Images to and from other tools: whatever we export (through `export/` of a mount, by `imgfs export` and by `imgfs cp`) is
- * taken by skopeo, podman, umoci and GNU tar, and whatever these and ctr write is read. All that comes of it is mounted at
- * the end and compared with the image file by file.
+ * taken by skopeo, podman, umoci, GNU tar and libarchive's, and whatever these and ctr write is read. All that comes of it
+ * is mounted at the end and compared with the image file by file.
  */
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
+import { access, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { findMount } from '../../src/fuse/mount-table.js';
-import { unmountPath } from '../../src/fuse/unmount.js';
 import { mustRun, run, skipWithout } from '../support/child.js';
 import { startContainerd, unmountBelow } from '../support/engines.js';
-import { buildImage, buildIndex, sampleImage, type BuiltImage } from '../support/image-builder.js';
-import { imgfsIn, imgfsMain, type ImgfsCommand } from '../support/imgfs-command.js';
-import { writeLayout } from '../support/layout-writer.js';
+import { amd64, images, makeImages, Scene, tags, tool, type ImageTag } from '../support/exchange-scene.js';
+import { imgfsMain } from '../support/imgfs-command.js';
 import { skipWithoutMount } from '../support/mounted.js';
-import { oddLayers } from '../support/odd-layers.js';
-import { rawTar } from '../support/raw-tar.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
 const skip =
   skipWithoutMount('native') ||
   skipWithout('skopeo', 'umoci', 'tar', 'diff', 'cmp') ||
   (process.getuid?.() !== 0 && 'needs root: owners and devices of the image');
-const tool = { timeoutMs: 120_000 };
-
-/** What came of an image: where it lies, to be mounted and compared. */
-interface Outcome {
-  readonly what: string;
-  readonly image: string;
-  readonly location: string;
-  /** Of the image in that store. */
-  readonly path: string;
-}
-
-/** Tags of the images. umoci 0.4 knows no zstd, and reads no index; skopeo writes no zstd into a docker-archive. */
-const images = {
-  gzip: { umoci: true, docker: true },
-  zstd: { umoci: false, docker: false },
-  odd: { umoci: true, docker: true },
-  multi: { umoci: false, docker: true },
-} as const;
-type ImageTag = keyof typeof images;
-const tags = Object.keys(images) as ImageTag[];
-const amd64 = ['--override-arch', 'amd64', '--override-os', 'linux'];
-
-class Scene {
-  readonly directory: string;
-  readonly imgfs: ImgfsCommand;
-  readonly digests = new Map<ImageTag, string>();
-  readonly outcomes: Outcome[] = [];
-  readonly cleanups: (() => Promise<unknown>)[] = [];
-
-  constructor(directory: string) {
-    this.directory = directory;
-    this.imgfs = imgfsIn(directory);
-  }
-
-  at(...parts: string[]): string {
-    return join(this.directory, ...parts);
-  }
-
-  source(tag: string): string {
-    return `oci:${this.at('layout')}:${tag}`;
-  }
-
-  async ok(...words: string[]): Promise<void> {
-    const { code, stderr } = await this.imgfs(words, tool);
-    assert.equal(code, 0, `imgfs ${words.join(' ')}: ${stderr}`);
-  }
-
-  async mount(name: string, stores: readonly string[]): Promise<string> {
-    const path = this.at(name);
-    await mkdir(path);
-    await this.ok(
-      'mount',
-      path,
-      '-o',
-      'ro',
-      '--platform',
-      'linux/amd64',
-      ...stores.flatMap((store) => ['--store', store]),
-    );
-    this.cleanups.push(async () => {
-      if ((await findMount(path)) !== undefined) await unmountPath(path, { lazy: true });
-    });
-    return path;
-  }
-
-  /** Where an image is whose manifest was kept and whose name was not. */
-  byDigest(tag: ImageTag): string {
-    const [algorithm = '', hex = ''] = (this.digests.get(tag) ?? '').split(':');
-    return join('@digests', algorithm, hex);
-  }
-
-  came(what: string, image: string, location: string, path: string): void {
-    this.outcomes.push({ what, image, location, path });
-  }
-}
 
 const skopeo = (...words: string[]) =>
   mustRun('skopeo', ['--insecure-policy', ...amd64, 'copy', '-q', ...words], tool);
 
-/** podman takes no layer with two entries of one name. */
-const isDoubled = (part: Uint8Array): boolean => Buffer.from(part).includes('first');
+const formats = ['oci', 'docker', 'rootfs'] as const;
+type Format = (typeof formats)[number];
 
-async function makeImages(scene: Scene): Promise<void> {
-  const arm64 = await sampleImage({ seed: 2, platform: { os: 'linux', architecture: 'arm64' } });
-  const odd = await buildImage({
-    layers: oddLayers.map((parts) => ({ entries: rawTar(...parts.filter((part) => !isDoubled(part))) })),
-  });
-  const made: Record<ImageTag, BuiltImage> = {
-    gzip: await sampleImage(),
-    zstd: await sampleImage({ seed: 3, compression: 'zstd' }),
-    odd,
-    multi: await buildIndex([await sampleImage({ seed: 4 }), arm64]),
-  };
-  for (const tag of tags) scene.digests.set(tag, made[tag].descriptor.digest);
-  await writeLayout(
-    scene.at('layout'),
-    tags.map((tag) => ({ image: made[tag], name: tag })),
-  );
-}
+/** Where a layout, an archive, a directory is that `imgfs cp` wrote. */
+const written = ['oci', 'oci-archive', 'docker-archive', 'dir'] as const;
 
-/** Those that the command exports too; each run of it takes half a second. */
-const byCommand: readonly ImageTag[] = ['gzip', 'multi'];
-
-/** The same archive by all ways: a file of a mount, a file and a stream of the command. */
-async function exported(
-  scene: Scene,
-  mounted: string,
-  tag: ImageTag,
-  format: 'oci' | 'docker' | 'rootfs',
-): Promise<void> {
+/** The same archive by all ways: a file of a mount, and a file of the command, which for one image is a stream too. */
+async function exported(scene: Scene, mounted: string, tag: ImageTag, format: Format): Promise<void> {
   const file = scene.at(`${tag}-${format}.tar`);
-  await mustRun('cp', [join(mounted, 'images', tag, 'export', `${format}.tar`), file], tool);
-  if (!byCommand.includes(tag)) return;
-  const [byName, streamed] = [
-    scene.at(`${tag}-${format}-command.tar`),
-    scene.at(`${tag}-${format}-streamed.tar`),
-  ];
+  const byCommand = scene.at(`${tag}-${format}-command.tar`);
   const words = ['export', scene.source(tag), '--format', format, '--platform', 'linux/amd64'];
   const name = format === 'docker' ? ['--name', `registry.test/me/${tag}:v1`] : [];
-  await scene.ok(...words, ...name, '-o', byName);
-  // Names in an archive are those of where the image was read.
-  if (format === 'rootfs') await mustRun('cmp', [file, byName]);
+  await mustRun('cp', [join(mounted, 'images', tag, 'export', `${format}.tar`), file], tool);
+  await scene.ok(...words, ...name, '-o', byCommand);
+  // Names in the other archives are those of where the image was read.
+  if (format === 'rootfs') await mustRun('cmp', [file, byCommand]);
   if (tag !== 'gzip') return;
+  const streamed = scene.at(`${tag}-${format}-streamed.tar`);
   const quoted = [process.execPath, imgfsMain, ...words, ...name].map((word) => `'${word}'`).join(' ');
   await mustRun('sh', ['-c', `${quoted} > '${streamed}'`], {
     ...tool,
     env: { ...process.env, ...scene.imgfs.environment },
   });
-  await mustRun('cmp', [byName, streamed]);
+  await mustRun('cmp', [byCommand, streamed]);
 }
 
-async function skopeoAndTar(scene: Scene, t: TestContext, tag: ImageTag): Promise<void> {
-  const copy = async (
-    what: string,
-    from: string,
-    to: string,
-    path: string,
-    ...words: string[]
-  ): Promise<void> => {
-    await t.test(what, async () => {
-      await skopeo(...words, from, path === 'latest' ? to : `${to}:${path}`);
-      scene.came(what, tag, to, path);
-    });
-  };
+/** What `imgfs cp` writes, in all stores that it writes into files. */
+async function copied(scene: Scene, tag: string, targets: readonly string[]): Promise<void> {
+  for (const target of targets) {
+    const name = { dir: '', 'docker-archive': `:registry.test/me/${tag}:v1` }[target] ?? ':x';
+    await scene.ok('cp', scene.source(tag), `${target}:${scene.at(`cp-${target}-${tag}`)}${name}`);
+  }
+}
+
+/** skopeo knows names of OCI manifests only; what it finds alone in a layout it takes, whatever its type. */
+const nameFor: Readonly<Partial<Record<ImageTag, string>>> = { schema2: '' };
+
+/** Where skopeo takes an image from that it is to write elsewhere. */
+const skopeoSource = (scene: Scene, tag: ImageTag): string =>
+  tag in nameFor ? `dir:${scene.at(`cp-dir-${tag}`)}` : scene.source(tag);
+
+async function takenBySkopeo(scene: Scene, t: TestContext, tag: ImageTag): Promise<void> {
   const all = tag === 'multi' ? ['--all'] : [];
-  for (const way of byCommand.includes(tag) ? ['', '-command'] : ['']) {
-    const oci = scene.at(`${tag}-oci${way}.tar`);
-    const docker = scene.at(`${tag}-docker${way}.tar`);
-    await copy(
-      `skopeo takes ${tag} from oci.tar${way}`,
-      `oci-archive:${oci}`,
-      `oci:${scene.at(`s-oci-${tag}${way}`)}`,
-      'x',
-      ...all,
-    );
-    await copy(
-      `skopeo takes ${tag} from docker.tar${way}`,
-      `docker-archive:${docker}`,
-      `dir:${scene.at(`s-docker-${tag}${way}`)}`,
-      'latest',
-    );
-  }
-  await t.test(`skopeo takes ${tag} from dir: and oci: that imgfs cp wrote`, async () => {
-    await scene.ok('cp', scene.source(tag), `dir:${scene.at(`dir-${tag}`)}`);
-    await scene.ok('cp', scene.source(tag), `oci:${scene.at(`copied-${tag}`)}:x`);
-    await skopeo(...all, `dir:${scene.at(`dir-${tag}`)}`, `oci:${scene.at(`s-dir-${tag}`)}:x`);
-    await skopeo(
-      ...all,
-      `oci:${scene.at(`copied-${tag}`)}:x`,
-      `oci-archive:${scene.at(`s-copied-${tag}.tar`)}:x`,
-    );
-    scene.came('dir: by way of skopeo', tag, `oci:${scene.at(`s-dir-${tag}`)}`, 'x');
-    scene.came('oci: by way of skopeo', tag, `oci-archive:${scene.at(`s-copied-${tag}.tar`)}`, 'x');
-  });
-  for (const format of ['oci', 'docker', 'rootfs']) {
-    await t.test(`GNU tar takes ${format}.tar of ${tag}`, async () => {
-      const into = scene.at(`tar-${format}-${tag}`);
-      await mkdir(into);
-      const { stderr } = await mustRun(
-        'tar',
-        [
-          '-xpf',
-          scene.at(`${tag}-${format}.tar`),
-          '-C',
-          into,
-          '--xattrs',
-          '--xattrs-include=*',
-          '--numeric-owner',
-        ],
-        tool,
-      );
-      assert.equal(stderr, '');
-      // What it unpacked of a layout is one.
-      if (format === 'oci') scene.came('oci.tar unpacked by tar', tag, `oci:${into}`, scene.byDigest(tag));
+  const sources: (readonly [what: string, from: string])[] = [
+    ['oci.tar', `oci-archive:${scene.at(`${tag}-oci.tar`)}`],
+    ['oci.tar of the command', `oci-archive:${scene.at(`${tag}-oci-command.tar`)}`],
+    ['docker.tar', `docker-archive:${scene.at(`${tag}-docker.tar`)}`],
+    ['docker.tar of the command', `docker-archive:${scene.at(`${tag}-docker-command.tar`)}`],
+    ...written.map((target): readonly [string, string] => [
+      `${target}: of imgfs cp`,
+      `${target}:${scene.at(`cp-${target}-${tag}`)}${target === 'oci' ? (nameFor[tag] ?? ':x') : ''}`,
+    ]),
+  ];
+  const into = `oci:${scene.at(`by-skopeo-${tag}`)}`;
+  for (const [at, [what, from]] of sources.entries()) {
+    await t.test(`skopeo takes ${what}`, async () => {
+      await skopeo(...(from.startsWith('docker') ? [] : all), from, `${into}:x${at}`);
+      scene.came(`skopeo took ${what}`, tag, into, `x${at}`);
     });
   }
-  if (!images[tag].umoci) return;
-  await t.test(`umoci takes ${tag} out of oci.tar`, async () => {
-    await skopeo(`oci-archive:${scene.at(`${tag}-oci.tar`)}`, `oci:${scene.at(`u-${tag}`)}:x`);
-    await mustRun(
-      'umoci',
-      ['unpack', '--image', `${scene.at(`u-${tag}`)}:x`, scene.at(`unpacked-${tag}`)],
-      tool,
-    );
-    await mustRun(
-      'umoci',
-      ['repack', '--image', `${scene.at(`u-${tag}`)}:again`, scene.at(`unpacked-${tag}`)],
-      tool,
-    );
-    scene.came('repacked by umoci', tag, `oci:${scene.at(`u-${tag}`)}`, 'again');
+}
+
+/** GNU tar and bsdtar unpack all of it without a word; an OCI archive that is unpacked is a layout. */
+async function takenByTar(scene: Scene, t: TestContext, tag: ImageTag): Promise<void> {
+  const gnu = ['-xpf', '--xattrs', '--xattrs-include=*', '--numeric-owner'];
+  const tars: readonly (readonly [program: string, words: readonly string[]])[] = [
+    ['tar', gnu],
+    ['bsdtar', ['-xpf', '--numeric-owner']],
+  ];
+  for (const [program, [flags = '', ...more]] of tars) {
+    if (skipWithout(program) !== false) continue;
+    for (const format of formats) {
+      await t.test(`${program} takes ${format}.tar`, async () => {
+        const into = scene.at(`${program}-${format}-${tag}`);
+        await mkdir(into);
+        const archive = scene.at(`${tag}-${format}.tar`);
+        const { stderr } = await mustRun(program, [flags, archive, '-C', into, ...more], tool);
+        assert.equal(stderr, '');
+        if (format === 'oci')
+          scene.came(`oci.tar unpacked by ${program}`, tag, `oci:${into}`, scene.byDigest(tag));
+        if (format !== 'rootfs') return;
+        const packed = scene.at(`${program}-${tag}.tar`);
+        await mustRun(program, ['-C', into, '--numeric-owner', '-cf', packed, '.'], tool);
+        scene.came(`rootfs.tar unpacked and packed by ${program}`, tag, `tarball:${packed}`, 'latest');
+      });
+    }
+  }
+}
+
+/** What umoci does with the layout that `imgfs cp` wrote, and with the OCI archive unpacked. */
+async function takenByUmoci(scene: Scene, t: TestContext, tag: ImageTag): Promise<void> {
+  const layout = scene.at(`cp-oci-${tag}`);
+  const umoci = (...words: string[]) => run('umoci', words, tool);
+  await t.test('umoci unpacks the layout of imgfs cp, and packs it again', async () => {
+    const bundle = scene.at(`unpacked-${tag}`);
+    const unpacked = await umoci('unpack', '--image', `${layout}:x`, bundle);
+    const refusal = images[tag].umoci;
+    if (refusal !== true && unpacked.code !== 0) {
+      assert.match(unpacked.stderr, refusal);
+      return;
+    }
+    assert.equal(unpacked.code, 0, unpacked.stderr);
+    const packed = await umoci('repack', '--image', `${layout}:again`, bundle);
+    assert.equal(packed.code, 0, packed.stderr);
+    scene.came('repacked by umoci', tag, `oci:${layout}`, 'again');
+  });
+  await t.test('umoci lists the OCI archive that tar unpacked', async () => {
+    const { stdout, stderr } = await umoci('ls', '--layout', scene.at(`tar-oci-${tag}`));
+    assert.equal(stdout.trim(), tag, stderr);
   });
 }
 
@@ -247,11 +145,67 @@ async function writtenBySkopeo(scene: Scene, t: TestContext, tag: ImageTag): Pro
   for (const [location, suffix, path] of targets) {
     const transport = location.split(':', 1)[0] ?? '';
     if (transport === 'docker-archive' && !images[tag].docker) continue;
-    await t.test(`skopeo writes ${tag} into ${transport}`, async () => {
-      await skopeo(scene.source(tag), `${location}${suffix}`);
-      scene.came(`${transport} of skopeo`, tag, location, path);
-    });
+    for (const all of tag === 'multi' && transport !== 'docker-archive' ? [[], ['--all']] : [[]]) {
+      const what = `${transport} of skopeo ${all.join()}`.trim();
+      await t.test(`skopeo writes ${what}`, async () => {
+        const into = all.length === 0 ? location : `${location}-all`;
+        await skopeo(...all, skopeoSource(scene, tag), `${into}${suffix}`);
+        scene.came(what, tag, into, path);
+      });
+    }
   }
+}
+
+/** A manifest that is no image, and images with what refers to them. */
+async function artifact(scene: Scene, t: TestContext, mounted: string): Promise<void> {
+  const came = (what: string, location: string, path: string): void =>
+    scene.came(what, 'artifact', location, path);
+  await t.test('skopeo takes an artifact of every exporter that can hold one, and writes it', async () => {
+    const file = scene.at('artifact-oci.tar');
+    await mustRun('cp', [join(mounted, 'images/artifact/export/oci.tar'), file], tool);
+    await scene.ok('export', scene.source('artifact'), '-o', scene.at('artifact-oci-command.tar'));
+    await copied(scene, 'artifact', ['oci', 'oci-archive', 'dir']);
+    const sources = [
+      `oci-archive:${file}`,
+      `oci-archive:${scene.at('artifact-oci-command.tar')}`,
+      `oci:${scene.at('cp-oci-artifact')}:x`,
+      `oci-archive:${scene.at('cp-oci-archive-artifact')}`,
+      `dir:${scene.at('cp-dir-artifact')}`,
+    ];
+    const into = `oci:${scene.at('by-skopeo-artifact')}`;
+    for (const [at, from] of sources.entries()) {
+      await skopeo(from, `${into}:x${at}`);
+      came(`skopeo took ${from.split(':', 1)[0]}: ${at}`, into, `x${at}`);
+    }
+    const [archive, directory] = [
+      `oci-archive:${scene.at('w-artifact.tar')}`,
+      `dir:${scene.at('w-dir-artifact')}`,
+    ];
+    await skopeo(scene.source('artifact'), `${archive}:x`);
+    came('oci-archive of skopeo', archive, 'x');
+    await skopeo(scene.source('artifact'), directory);
+    came('dir of skopeo', directory, 'latest');
+  });
+  await t.test('referrers go along into a layout and an OCI archive, and are found there', async () => {
+    const layout = `oci:${scene.at('cp-referrers')}`;
+    for (const into of [layout, `oci-archive:${scene.at('cp-referrers.tar')}`]) {
+      await scene.ok('cp', '--referrers', scene.source('gzip'), `${into}:x`);
+      const { stdout, stderr } = await scene.imgfs(['referrers', `${into}:x`], tool);
+      assert.match(stdout, new RegExp(`^${scene.digests.get('artifact')} `), stderr);
+      came('cp --referrers', into, scene.byDigest('artifact'));
+    }
+    const taken = `oci:${scene.at('s-referrers')}`;
+    await skopeo(`${layout}:x`, `${taken}:x`);
+    scene.came('skopeo took a layout with referrers', 'gzip', taken, 'x');
+  });
+  await t.test('an artifact is no image for engines: said, and nothing is written', async () => {
+    const file = scene.at('no.tar');
+    const words = ['export', scene.source('artifact'), '--format', 'docker', '-o', file];
+    const { code, stderr } = await scene.imgfs(words, tool);
+    assert.notEqual(code, 0);
+    assert.match(stderr, /docker\.tar/);
+    await assert.rejects(access(file));
+  });
 }
 
 async function podmanAndStorage(scene: Scene, t: TestContext): Promise<void> {
@@ -261,7 +215,7 @@ async function podmanAndStorage(scene: Scene, t: TestContext): Promise<void> {
   for (const tag of tags) {
     await t.test(`skopeo writes ${tag} into containers-storage`, async () => {
       await skopeo(
-        scene.source(tag),
+        skopeoSource(scene, tag),
         `containers-storage:[vfs@${root}+${runRoot}]registry.test/by-skopeo/${tag}:v1`,
       );
       scene.came('containers-storage of skopeo', tag, storage, `registry.test/by-skopeo/${tag}/v1`);
@@ -276,36 +230,39 @@ async function podmanAndStorage(scene: Scene, t: TestContext): Promise<void> {
     return;
   }
   for (const tag of tags) {
-    for (const format of ['oci', 'docker']) {
-      await t.test(`podman load takes ${format}.tar of ${tag}`, async () => {
-        const named = format === 'docker' && byCommand.includes(tag);
-        const file = scene.at(`${tag}-${format}${named ? '-command' : ''}.tar`);
-        const { code, stdout, stderr } = await podman('load', '-i', file);
+    const archives: readonly (readonly [what: string, file: string, name?: string])[] = [
+      ['oci.tar', `${tag}-oci.tar`],
+      ['docker.tar', `${tag}-docker-command.tar`, `registry.test/me/${tag}:v1`],
+      ['docker-archive: of imgfs cp', `cp-docker-archive-${tag}`, `registry.test/me/${tag}:v1`],
+    ];
+    for (const [at, [what, file, named]] of archives.entries()) {
+      await t.test(`podman load takes ${what} of ${tag}`, async () => {
+        const { code, stdout, stderr } = await podman('load', '-i', scene.at(file));
         assert.equal(code, 0, stderr);
         const loaded = /Loaded image[^:]*: *(\S+)/.exec(stdout)?.[1] ?? '';
         assert.notEqual(loaded, '', stdout);
-        if (named) assert.equal(loaded, `registry.test/me/${tag}:v1`);
-        const name = `localhost/loaded-${format}-${tag}:v1`;
+        if (named !== undefined) assert.equal(loaded, named);
+        const name = `localhost/loaded-${at}-${tag}:v1`;
         assert.equal((await podman('tag', loaded, name)).code, 0);
-        scene.came(`podman load of ${format}.tar`, tag, storage, name.replace(':', '/'));
+        scene.came(`podman load of ${what}`, tag, storage, name.replace(':', '/'));
       });
     }
   }
-  for (const format of ['docker-archive', 'oci-archive', 'docker-dir', 'oci-dir']) {
-    await t.test(`podman save --format ${format}`, async () => {
-      const into = scene.at(`saved-${format}`);
-      const { code, stderr } = await podman(
-        'save',
-        '--format',
-        format,
-        '-o',
-        into,
-        'localhost/loaded-docker-gzip:v1',
-      );
+  const saved = ['docker-archive', 'oci-archive', 'docker-dir', 'oci-dir'];
+  for (const [tag, format] of [
+    ...saved.map((each) => ['gzip', each] as const),
+    ['multi', 'oci-archive'] as const,
+    ['zstd', 'oci-archive'] as const,
+    ['schema2', 'docker-archive'] as const,
+  ]) {
+    await t.test(`podman save --format ${format} of ${tag}`, async () => {
+      const into = scene.at(`saved-${format}-${tag}`);
+      const name = `localhost/loaded-1-${tag}`;
+      const { code, stderr } = await podman('save', '--format', format, '-o', into, `${name}:v1`);
       assert.equal(code, 0, stderr);
       const transport = { 'docker-dir': 'dir', 'oci-dir': 'oci' }[format] ?? format;
-      const path = format === 'docker-dir' ? 'latest' : 'localhost/loaded-docker-gzip/v1';
-      scene.came(`podman save --format ${format}`, 'gzip', `${transport}:${into}`, path);
+      const path = format === 'docker-dir' ? 'latest' : `${name}/v1`;
+      scene.came(`podman save --format ${format}`, tag, `${transport}:${into}`, path);
     });
   }
 }
@@ -315,7 +272,6 @@ async function containerdExports(scene: Scene, t: TestContext): Promise<void> {
   const engine = await startContainerd(scene.cleanups, scene.at('containerd'));
   for (const tag of tags) {
     await t.test(`ctr takes oci.tar of ${tag}, and what it exports is read`, async () => {
-      const file = scene.at(`${tag}-oci.tar`);
       await engine.ctr(
         'default',
         'images',
@@ -325,7 +281,7 @@ async function containerdExports(scene: Scene, t: TestContext): Promise<void> {
         '--base-name',
         `example.org/${tag}`,
         '--digests',
-        file,
+        scene.at(`${tag}-oci.tar`),
       );
       const list = await mustRun('sh', [
         '-c',
@@ -347,7 +303,7 @@ const differences = (stdout: string): string =>
     )
     .join('\n');
 
-test('images to other tools and back', { skip, timeout: 300_000 }, async (t) => {
+test('images to other tools and back', { skip, timeout: 300_000, concurrency: 2 }, async (t) => {
   const scene = new Scene(await makeTempDir('exchange'));
   t.after(async () => {
     for (const cleanup of scene.cleanups.toReversed()) await cleanup();
@@ -355,16 +311,26 @@ test('images to other tools and back', { skip, timeout: 300_000 }, async (t) => 
   });
   await makeImages(scene);
   const mounted = await scene.mount('mnt', [`images=oci:${scene.at('layout')}`]);
-  for (const tag of tags) {
-    await t.test(`${tag} is exported the same by all ways`, async () => {
-      const formats = ['oci', 'docker', 'rootfs'] as const;
-      await Promise.all(formats.map((format) => exported(scene, mounted, tag, format)));
-    });
-    await skopeoAndTar(scene, t, tag);
-    await writtenBySkopeo(scene, t, tag);
-  }
-  await podmanAndStorage(scene, t);
-  await containerdExports(scene, t);
+  // Two at a time: tools wait for the disk and for each other.
+  await Promise.all(
+    tags.map((tag) =>
+      t.test(tag, async (inner) => {
+        await inner.test('is exported the same by all ways', async () => {
+          for (const format of formats) await exported(scene, mounted, tag, format);
+        });
+        await inner.test('is written by imgfs cp', () => copied(scene, tag, written));
+        await takenBySkopeo(scene, inner, tag);
+        await takenByTar(scene, inner, tag);
+        await takenByUmoci(scene, inner, tag);
+        await writtenBySkopeo(scene, inner, tag);
+      }),
+    ),
+  );
+  await Promise.all([
+    t.test('artifact', (inner) => artifact(scene, inner, mounted)),
+    t.test('podman', (inner) => podmanAndStorage(scene, inner)),
+    t.test('containerd', (inner) => containerdExports(scene, inner)),
+  ]);
   const locations = [...new Set(scene.outcomes.map(({ location }) => location))];
   const all = await scene.mount(
     'all',
@@ -372,12 +338,16 @@ test('images to other tools and back', { skip, timeout: 300_000 }, async (t) => 
   );
   for (const { what, image, location, path } of scene.outcomes) {
     await t.test(`${image}: ${what}`, async () => {
+      const isImage = image !== 'artifact';
       const [reference, here] = [
-        join(mounted, 'images', image, 'rootfs'),
-        join(all, `store${locations.indexOf(location)}`, path, 'rootfs'),
+        join(mounted, 'images', image),
+        join(all, `store${locations.indexOf(location)}`, path),
       ];
-      const { stdout, stderr } = await run('diff', ['-r', '--no-dereference', reference, here], tool);
+      const files = isImage ? 'rootfs' : 'files';
+      const words = ['-r', '--no-dereference', join(reference, files), join(here, files)];
+      const { stdout, stderr } = await run('diff', words, tool);
       assert.equal(`${differences(stdout)}${stderr}`, '');
+      if (!isImage) await mustRun('cmp', [join(reference, 'manifest.json'), join(here, 'manifest.json')]);
     });
   }
   t.diagnostic(`${scene.outcomes.length} ways`);
