@@ -12,9 +12,16 @@ import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { isImgfsError } from '../errors/imgfs-error.js';
 import { readConfigFile } from '../store/registry/config/read-file.js';
-import { parseToml, refuseKey, tomlTable, tomlText } from '../store/registry/config/toml-document.js';
+import {
+  parseToml,
+  refuseKey,
+  tomlTable,
+  tomlText,
+  type TomlView,
+} from '../store/registry/config/toml-document.js';
 import type { NamedStore } from './mount/mount-settings.js';
 import { namedStore } from './named-store.js';
+import { nearestWord } from './nearest-word.js';
 
 export interface FileConfig {
   readonly path: string;
@@ -23,6 +30,15 @@ export interface FileConfig {
   readonly stores: readonly NamedStore[];
   /** Absolute path; undefined without one. */
   readonly policyFile?: string;
+}
+
+/** What may stand in the file. README.md says what each is for. */
+export const configKeys: readonly string[] = ['policy', 'stores'];
+
+function unknownKey(root: TomlView, key: string): Error {
+  const meant = nearestWord(key, configKeys);
+  const hint = meant === undefined ? `known: ${configKeys.join(', ')}` : `did you mean ${meant}?`;
+  return refuseKey(root, key, 'is not known here', hint);
 }
 
 /** Where the file is expected. */
@@ -43,8 +59,7 @@ export async function readFileConfig(path = configPath()): Promise<FileConfig> {
   const file = await readConfigFile(path);
   if (file === undefined) return { path, exists: false, stores: [] };
   const root = parseToml(file.bytes, path);
-  for (const key of Object.keys(root.table))
-    if (key !== 'stores' && key !== 'policy') throw refuseKey(root, key, 'is not known here');
+  for (const key of Object.keys(root.table)) if (!configKeys.includes(key)) throw unknownKey(root, key);
   const table = tomlTable(root, 'stores');
   const stores = Object.keys(table?.table ?? {}).map((name) => {
     if (table === undefined) throw refuseKey(root, 'stores', 'is not a table');

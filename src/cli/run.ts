@@ -8,7 +8,8 @@ import { setLogLevels } from '../observe/log.js';
 import { createOutput } from './output.js';
 import { interruptedExit, signalOfProcess } from './signal.js';
 import { renderHelp } from './help.js';
-import { findVerb } from './verbs.js';
+import { nearestWord } from './nearest-word.js';
+import { findVerb, verbs } from './verbs.js';
 
 /** Stands for a lone `-` while yargs reads the words: as a positional it would make `''` of it. No argument has a NUL. */
 const dashWord = '\0-';
@@ -114,8 +115,12 @@ export async function run(words: readonly string[], version: string): Promise<nu
       process.stdout.write(`${renderHelp()}\n`);
       return first === undefined ? exitCodes.usage : exitCodes.ok;
     }
+    const meant = nearestWord(
+      first,
+      verbs.map(({ name }) => name),
+    );
     throw new ImgfsError('usage', `there is no verb ${JSON.stringify(first)}`, {
-      hint: 'imgfs --help lists the verbs',
+      hint: `${meant === undefined ? '' : `did you mean ${meant}? `}imgfs --help lists the verbs`,
     });
   } catch (error) {
     createOutput({ json: words.includes('--json') }).error(error);

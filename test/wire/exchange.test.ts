@@ -8,6 +8,7 @@ import { access, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { mustRun, run, skipWithout } from '../support/child.js';
+import { diffTrees } from '../support/diff-trees.js';
 import { startContainerd, unmountBelow } from '../support/engines.js';
 import { amd64, images, makeImages, Scene, tags, tool, type ImageTag } from '../support/exchange-scene.js';
 import { imgfsMain } from '../support/imgfs-command.js';
@@ -294,15 +295,6 @@ async function containerdExports(scene: Scene, t: TestContext): Promise<void> {
   }
 }
 
-/** Lines of `diff` that say more than that two devices or pipes are there: it calls every two of them different. */
-const differences = (stdout: string): string =>
-  stdout
-    .split('\n')
-    .filter(
-      (line) => !/ is a (fifo|block special file|character special file) while file .* is a \1/.test(line),
-    )
-    .join('\n');
-
 test('images to other tools and back', { skip, timeout: 300_000, concurrency: 2 }, async (t) => {
   const scene = new Scene(await makeTempDir('exchange'));
   t.after(async () => {
@@ -344,9 +336,7 @@ test('images to other tools and back', { skip, timeout: 300_000, concurrency: 2 
         join(all, `store${locations.indexOf(location)}`, path),
       ];
       const files = isImage ? 'rootfs' : 'files';
-      const words = ['-r', '--no-dereference', join(reference, files), join(here, files)];
-      const { stdout, stderr } = await run('diff', words, tool);
-      assert.equal(`${differences(stdout)}${stderr}`, '');
+      assert.equal(await diffTrees(join(reference, files), join(here, files)), '');
       if (!isImage) await mustRun('cmp', [join(reference, 'manifest.json'), join(here, 'manifest.json')]);
     });
   }

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { configPath, readFileConfig } from '../../../src/cli/config-file.js';
+import { configKeys, configPath, readFileConfig } from '../../../src/cli/config-file.js';
 import { parseNamedStore } from '../../../src/cli/named-store.js';
+import type { ImgfsError } from '../../../src/errors/imgfs-error.js';
+import { parseToml } from '../../../src/store/registry/config/toml-document.js';
 import { tempDir } from '../../support/temp.js';
 
 const limits = { timeout: 30_000 };
@@ -38,22 +40,37 @@ describe('configuration file', limits, () => {
     await assert.rejects(readFileConfig(path), { code: 'config', message: /policy: is not a string/ });
   });
 
+  it('every key is in the README, whose example is accepted', async (t) => {
+    const readme = await readFile(new URL('../../../../README.md', import.meta.url), 'utf8');
+    const example = /```toml\n(policy[^]*?)```/.exec(readme)?.[1] ?? '';
+    for (const key of configKeys) assert.match(example, new RegExp(`^\\[?${key}\\b`, 'm'), key);
+    const path = join(await tempDir(t, 'config'), 'config.toml');
+    await writeFile(path, example);
+    const { stores, policyFile } = await readFileConfig(path);
+    assert.ok(stores.length > 2 && policyFile !== undefined);
+    for (const key of Object.keys(parseToml(Buffer.from(example), path).table))
+      assert.ok(configKeys.includes(key));
+  });
+
   it('says file, key and reason when it is wrong', async (t) => {
     const path = join(await tempDir(t, 'config'), 'config.toml');
-    for (const [text, says] of [
+    for (const [text, says, next] of [
       ['[stores', /line 1/],
-      ['store = 1', /store: is not known here/],
+      ['store = 1', /store: is not known here/, 'did you mean stores?'],
+      ['plicy = "x"', /plicy: is not known here/, 'did you mean policy?'],
+      ['mirrors = 1', /mirrors: is not known here/, 'known: policy, stores'],
       ['stores = 1', /stores: is not a table/],
       ['[stores]\na = 1', /stores\.a: is not a string/],
       ['[stores]\na = "nothing"', /stores\.a:.*no transport/],
       ['[stores]\n"a.b" = "oci:x"', /no name of a store/],
       ['[stores]\na = "docker://x/y"', /is a registry/],
       ['[stores]\na = "containerd:[oops"', /place of an engine/],
-    ] as const) {
+    ] as readonly (readonly [string, RegExp, string?])[]) {
       await writeFile(path, text);
       await assert.rejects(readFileConfig(path), (error: Error) => {
         assert.match(error.message, says);
         assert.ok(error.message.includes(path));
+        if (next !== undefined) assert.equal((error as ImgfsError).hint, next);
         return true;
       });
     }
