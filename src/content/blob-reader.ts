@@ -63,7 +63,7 @@ export class DiskBlobReader implements BlobReader {
     }
     if (position >= end) return Promise.resolve(0);
     if (blob.complete || (!this.#strict && blob.has(position, end))) {
-      if (options?.exact !== true) this.#goOn(blob, position, end);
+      if (options?.exact !== true) this.#goOn(blob, position, end, options);
       cachedBytes.add(end - position);
       return this.#present(blob, buffer, offset, end - position, position, options);
     }
@@ -106,7 +106,7 @@ export class DiskBlobReader implements BlobReader {
     return this.#retrying(async (blob) => {
       const isExact = options?.exact === true;
       const demand = { ...this.#demand(options), ...(isExact ? { windowBytes: () => 0 } : {}) };
-      if (!isExact) this.#goOn(blob, position, position + length);
+      if (!isExact) this.#goOn(blob, position, position + length, options);
       const count = await blob.read(buffer, offset, length, position, demand);
       if (!blob.complete) this.#gaveUnverified = true;
       return count;
@@ -127,9 +127,9 @@ export class DiskBlobReader implements BlobReader {
   }
 
   /** Note a read, and fetch ahead if reading goes on. */
-  #goOn(blob: LazyBlob, position: number, end: number): void {
+  #goOn(blob: LazyBlob, position: number, end: number, options?: ReadOptions): void {
     if (blob.complete) return;
-    if (!this.#readAhead.note(position, end)) blob.abandon(this.#readAhead);
+    if (!this.#readAhead.note(position, end, options?.toTheEnd)) blob.abandon(this.#readAhead);
     else if (!this.#strict) blob.prefetch(this.#readAhead, this.#source);
   }
 
@@ -189,7 +189,7 @@ export class DiskBlobReader implements BlobReader {
       else {
         // A driver that reads what is there by itself: it asks as a reader does.
         const isExact = options?.exact === true;
-        if (!isExact) this.#goOn(blob, start, end);
+        if (!isExact) this.#goOn(blob, start, end, options);
         const demand = this.#demand(options);
         // One window for all that is missing, so that a jump costs no more than what was asked for.
         const windowBytes = (at: number): number => Math.max(isExact ? 0 : demand.windowBytes(at), end - at);

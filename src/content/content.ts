@@ -40,6 +40,8 @@ export interface Backing {
 export interface ReadOptions extends CallOptions {
   /** Fetch what is asked for and nothing around it, and take it for no part of a sequence. */
   readonly exact?: boolean;
+  /** The reader goes on to the end: windows are long from the first one on, and it is fetched ahead at once. */
+  readonly toTheEnd?: boolean;
 }
 
 /**

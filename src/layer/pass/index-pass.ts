@@ -244,7 +244,7 @@ export class IndexPass {
   private async read(into: Uint8Array, at: number): Promise<void> {
     const { blob, signal } = this.parts;
     for (let done = 0; done < into.length;) {
-      const got = await blob.read(into, done, into.length - done, at + done, { signal });
+      const got = await blob.read(into, done, into.length - done, at + done, { signal, toTheEnd: true });
       if (got === 0)
         throw new ImgfsError('integrity', `index layer: blob ends at byte ${at + done} of ${blob.size}`);
       done += got;

@@ -1,7 +1,7 @@
 /** Which reads count as going on. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { longWindowBytes, ReadAhead } from '../../../src/content/read-ahead.js';
+import { longWindowBytes, maxWindowBytes, ReadAhead } from '../../../src/content/read-ahead.js';
 
 const mebibyte = 1 << 20;
 
@@ -26,4 +26,13 @@ test('a jump ends it, forwards and backwards', () => {
     assert.equal(readAhead.nextWindow(), 256 << 10);
     assert.equal(readAhead.aheadUntil, readAhead.position);
   }
+});
+
+test('who says that reading goes on begins with long windows, and is fetched ahead at once', () => {
+  const readAhead = new ReadAhead();
+  readAhead.note(0, 4096, true);
+  assert.equal(readAhead.nextWindow(), maxWindowBytes);
+  assert.equal(readAhead.aheadUntil, 4096 + maxWindowBytes);
+  readAhead.note(64 * mebibyte, 65 * mebibyte);
+  assert.equal(readAhead.nextWindow(), 256 << 10);
 });

@@ -127,6 +127,14 @@ for (const packing of ['gzip', 'members', 'many', 'pigz', 'bgzf', 'frames', 'pla
   });
 }
 
+test('a pass asks for a layer in long ranges from the first one on', options, async (t) => {
+  const place = await ground(t);
+  const source = place.store.add(pack('plain'));
+  await (await place.open(source)).whenReady();
+  const [first, ...others] = place.store.requests;
+  assert.deepEqual([first?.start, first?.end, others.length], [0, source.descriptor.size, 0]);
+});
+
 test('a blob that is not what its digest says gives no layer and leaves no index', options, async (t) => {
   const place = await ground(t);
   const source = place.store.add(pack('gzip'));
