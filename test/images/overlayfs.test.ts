@@ -9,6 +9,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { Descriptor } from '../../src/oci/descriptor.js';
+import type { Platform } from '../../src/oci/platform.js';
 import { openLayoutStore } from '../../src/store/layout/open-layout.js';
 import { mustRun, run, skipWithout } from '../support/child.js';
 import { differences, listOurs, listUnpacked, type Listing } from '../support/compare-unpacked.js';
@@ -56,22 +57,39 @@ const decompressors: Readonly<Record<string, string>> = {
   '.tar': 'cat',
 };
 
-async function layersOf({ layout, tag }: LayoutTag): Promise<Descriptor[]> {
+interface ManifestOrIndex {
+  readonly layers?: readonly Descriptor[];
+  readonly manifests?: readonly (Descriptor & { readonly platform: Platform })[];
+}
+
+/** Layers of an image, or of each platform of an index, by its path below the tag. */
+async function layersOf({ layout, tag }: LayoutTag): Promise<Map<string, readonly Descriptor[]>> {
+  const parse = async ({ digest }: Descriptor): Promise<ManifestOrIndex> =>
+    JSON.parse(await readFile(join(layout, 'blobs', digest.replace(':', '/')), 'utf8')) as ManifestOrIndex;
   const store = await openLayoutStore(layout);
   try {
-    const { descriptor } = await store.resolve({ repository: '', tag });
-    const bytes = await readFile(join(layout, 'blobs', descriptor.digest.replace(':', '/')), 'utf8');
-    return (JSON.parse(bytes) as { layers: Descriptor[] }).layers;
+    const { layers, manifests = [] } = await parse((await store.resolve({ repository: '', tag })).descriptor);
+    if (layers !== undefined) return new Map([['rootfs', layers]]);
+    const images = new Map<string, readonly Descriptor[]>();
+    for (const manifest of manifests) {
+      const { os, architecture } = manifest.platform;
+      images.set(`platforms/${os}-${architecture}/rootfs`, (await parse(manifest)).layers ?? []);
+    }
+    return images;
   } finally {
     await store.close();
   }
 }
 
 /** Folders, the lowest first, ready for overlayfs. */
-async function unpackLayers(scratch: string, image: LayoutTag): Promise<string[]> {
+async function unpackLayers(
+  scratch: string,
+  layout: string,
+  layers: readonly Descriptor[],
+): Promise<string[]> {
   const folders: string[] = [];
   const startedAt = Date.now() / 1000;
-  for (const [index, { digest, mediaType }] of (await layersOf(image)).entries()) {
+  for (const [index, { digest, mediaType }] of layers.entries()) {
     const folder = join(scratch, String(index));
     await mkdir(folder);
     folders.push(folder);
@@ -82,7 +100,7 @@ async function unpackLayers(scratch: string, image: LayoutTag): Promise<string[]
     // umoci also writes whiteouts below what a layer made a file of. Nothing is hidden by them.
     const harmless = String.raw`\.wh\.[^/]*: Cannot open: Not a directory$|Exiting with failure status due to previous`;
     const script = `export LC_ALL=C; ${unpack} 2>"$2.errors" || ! grep -vE "$3" "$2.errors" >&2`;
-    const blob = join(image.layout, 'blobs', digest.replace(':', '/'));
+    const blob = join(layout, 'blobs', digest.replace(':', '/'));
     await mustRun('sh', ['-c', script, '-', blob, folder, harmless], { timeoutMs });
   }
   await mustRun('python3', ['-c', convert, String(startedAt), ...folders], { timeoutMs });
@@ -96,17 +114,28 @@ function comparable(listing: Listing): Listing {
 }
 
 async function compare(ours: LayoutTag, theirs: LayoutTag): Promise<void> {
+  const images = await layersOf(theirs);
+  assert.ok(images.size > 0);
+  for (const [path, layers] of images) await compareTree(ours, path, theirs.layout, layers);
+}
+
+async function compareTree(
+  ours: LayoutTag,
+  path: string,
+  layout: string,
+  layers: readonly Descriptor[],
+): Promise<void> {
   const scratch = await makeTempDir('overlay');
   const merged = join(scratch, 'merged');
   await mkdir(merged);
   await mkdir(join(scratch, 'nothing'));
   const startedAt = Date.now();
   try {
-    const folders = [join(scratch, 'nothing'), ...(await unpackLayers(scratch, theirs))];
+    const folders = [join(scratch, 'nothing'), ...(await unpackLayers(scratch, layout, layers))];
     const lower = `ro,lowerdir=${folders.toReversed().join(':')}`;
     await mustRun('mount', ['-t', 'overlay', 'overlay', '-o', lower, merged]);
     await withLayoutTree(scratch, ours.layout, async (fileSystem, walker) => {
-      const here = comparable(await listOurs(fileSystem, walker, `local/${ours.tag}/rootfs`));
+      const here = comparable(await listOurs(fileSystem, walker, `local/${ours.tag}/${path}`));
       const there = comparable(await listUnpacked(merged));
       assert.ok(there.size > 10);
       assert.deepEqual(differences(here, there, startedAt), []);
