@@ -16,8 +16,16 @@ export interface HeldUp {
   readonly from: number;
   /** How much later than it should the timer came. */
   readonly heldMs: number;
-  /** What the thread ran from one tick to the next, which is one turn when that took longer; null: not known. */
+  /**
+   * What the thread ran from one tick to the next, which is one turn when that took longer; null: not known. Linux counts it
+   * when it stops the thread or at a tick of its own clock: a value may be 4 ms too high or too low.
+   */
   readonly ranMs: number | null;
+  /**
+   * What a hypervisor took from all processors meanwhile or up to 50 ms before, in steps of 10 ms; null: not known. Nothing
+   * of this machine runs then, whatever its priority.
+   */
+  readonly stolenMs: number | null;
 }
 
 /** As short as setInterval can be without being always late. */
@@ -40,6 +48,20 @@ function runClock(): () => number {
   }
 }
 
+/** Milliseconds that a hypervisor took from all processors (proc(5), "steal", in hundredths of a second); NaN where nobody counts. */
+function stolenClock(): () => number {
+  const into = Buffer.alloc(128);
+  try {
+    const fd = openSync('/proc/stat', 'r');
+    return () =>
+      Number(
+        /^cpu +(?:\d+ ){7}(\d+)/.exec(into.toString('latin1', 0, readSync(fd, into, 0, into.length, 0)))?.[1],
+      ) * 10;
+  } catch {
+    return () => Number.NaN;
+  }
+}
+
 /** What such a file tells of the time after `readyAt`, in milliseconds since the epoch. */
 export function heldUpSince(text: string, readyAt: number): HeldUp[] {
   const lines = text.split('\n').filter(Boolean);
@@ -49,7 +71,9 @@ export function heldUpSince(text: string, readyAt: number): HeldUp[] {
 // `NODE_OPTIONS` reach threads as well: those of a daemon hash and list without pausing, which is what they are for.
 if (file !== undefined && isMainThread) {
   const clock = runClock();
+  const stolen = stolenClock();
   let ranBefore = clock();
+  let stolenBefore = stolen();
   let before = performance.now();
   let waiting: HeldUp[] = [];
   setInterval(() => {
@@ -57,11 +81,17 @@ if (file !== undefined && isMainThread) {
     const ran = clock();
     const heldMs = now - before - tickMs;
     if (heldMs >= leastMs)
-      waiting.push({ from: performance.timeOrigin + before, heldMs, ranMs: ran - ranBefore });
+      waiting.push({
+        from: performance.timeOrigin + before,
+        heldMs,
+        ranMs: ran - ranBefore,
+        stolenMs: stolen() - stolenBefore,
+      });
     before = now;
     ranBefore = ran;
   }, tickMs).unref();
   setInterval(() => {
+    stolenBefore = stolen();
     if (waiting.length === 0) return;
     appendFileSync(`${file}.${process.pid}`, waiting.map((turn) => `${JSON.stringify(turn)}\n`).join(''));
     waiting = [];

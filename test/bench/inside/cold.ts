@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { rm } from 'node:fs/promises';
 import type { Measurement } from '../section.js';
-import { dropPageCache, type Ground } from './ground.js';
+import { dropPageCache, dropPageCacheAndSettle, type Ground } from './ground.js';
 import { operationNames, operations, type Operation } from './operations.js';
 import { curlHashed, curlUntarred, operate, peers } from './peers.js';
 import { diskMebibytes, showHeld, visit, type Held } from './visit.js';
@@ -19,7 +19,7 @@ interface ColdCost {
 }
 
 async function coldCost(ground: Ground, operation: Operation): Promise<ColdCost> {
-  await dropPageCache();
+  await dropPageCacheAndSettle();
   const cache = join(ground.directory, `cold-${operation}`);
   const mounted = await visit(ground, cache);
   try {

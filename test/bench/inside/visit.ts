@@ -22,11 +22,14 @@ export interface Held {
   readonly longestMs: number;
   /** The most that JavaScript ran in one turn, in ms; NaN where nobody counts. The rest waited for a processor. */
   readonly longestRunMs: number;
+  /** What a hypervisor took around the longest time, in ms. */
+  readonly stolenMs: number;
 }
 
 /** As a measurement says it. */
-export function showHeld({ longestMs, longestRunMs }: Held): string {
-  return `held up ${longestMs.toFixed(1)} ms, ran ${longestRunMs.toFixed(1)} ms`;
+export function showHeld({ longestMs, longestRunMs, stolenMs }: Held): string {
+  const stolen = stolenMs > 0 ? ` (hypervisor took ${stolenMs} ms)` : '';
+  return `held up ${longestMs.toFixed(1)} ms${stolen}, ran ${longestRunMs.toFixed(1)} ms`;
 }
 
 export interface Visit {
@@ -79,8 +82,10 @@ export async function visit(ground: Ground, cacheDirectory: string): Promise<Vis
     held: async () => {
       const text = await readFile(`${loopFile}.${status.pid}`, 'utf8').catch(() => '');
       const after = heldUpSince(text, readyAt);
+      const longestMs = Math.max(0, ...after.map(({ heldMs }) => heldMs));
       return {
-        longestMs: Math.max(0, ...after.map(({ heldMs }) => heldMs)),
+        longestMs,
+        stolenMs: after.find(({ heldMs }) => heldMs === longestMs)?.stolenMs ?? 0,
         longestRunMs: Math.max(0, ...after.map(({ ranMs }) => ranMs ?? Number.NaN)),
       };
     },

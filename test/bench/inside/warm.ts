@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { mustRun } from '../../support/child.js';
 import { median, spread, type Measurement } from '../section.js';
-import { dropPageCache, type Ground } from './ground.js';
+import { dropPageCacheAndSettle, type Ground } from './ground.js';
 import { cachedKinds } from './indexed.js';
 import { operationNames, operations, type Operation } from './operations.js';
 import { operate } from './peers.js';
@@ -38,7 +38,7 @@ export async function* warm(ground: Ground): AsyncIterable<Measurement> {
   await first.measure(operations.tar);
   await first.end();
   yield { what: 'cache after reading everything, MiB', measured: await cachedKinds(cache), figure: '' };
-  await dropPageCache();
+  await dropPageCacheAndSettle();
   const mounted = await visit(ground, cache);
   try {
     for (const operation of operationNames) {
