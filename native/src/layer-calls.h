@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "ordinary-work.h"
+
 namespace imgfs {
 
 // Each adds its functions to `exports.layer`: passes over layers, spans of them, and files of decoded ones.
@@ -42,7 +44,10 @@ class Task {
   }
 
  private:
-  static void onRun(napi_env, void* data) { static_cast<Task*>(data)->run(); }
+  static void onRun(napi_env, void* data) {
+    const OrdinaryWork ordinary;
+    static_cast<Task*>(data)->run();
+  }
   static void onDone(napi_env env, napi_status, void* data) {
     const std::unique_ptr<Task> task(static_cast<Task*>(data));
     napi_resolve_deferred(env, task->deferred_, task->result(env));

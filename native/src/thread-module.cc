@@ -26,7 +26,8 @@ static_assert(sizeof(SchedAttr) == 48, "as the kernel has it");
 
 constexpr uint64_t kResetOnFork = 1;
 
-int setThread(int nice, uint64_t sliceNs) {
+// `thread` as in /proc/self/task; 0 is the calling one.
+int setThread(pid_t thread, int nice, uint64_t sliceNs) {
   SchedAttr attr{};
   attr.size = sizeof attr;
   // Threads and processes that this one makes are ordinary ones again: decoders, drivers, helpers.
@@ -34,18 +35,19 @@ int setThread(int nice, uint64_t sliceNs) {
   attr.nice = nice;
   // From Linux 6.12 on the slice of an ordinary thread; older ones do not look at it.
   attr.runtime = sliceNs;
-  return syscall(SYS_sched_setattr, 0, &attr, 0) == 0 ? 0 : errno;
+  return syscall(SYS_sched_setattr, thread, &attr, 0) == 0 ? 0 : errno;
 }
 
-// prefer(nice, sliceUs) -> errno or 0. `nice` below zero needs a privilege.
+// prefer(thread, nice, sliceUs) -> errno or 0. `nice` below zero needs a privilege.
 napi_value prefer(napi_env env, napi_callback_info info) {
-  size_t count = 2;
-  napi_value values[2] = {};
+  size_t count = 3;
+  napi_value values[3] = {};
   napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
-  if (count < 2) return fuse::fail(env, "prefer takes nice and sliceUs");
-  int32_t nice = 0;
-  napi_get_value_int32(env, values[0], &nice);
-  return fuse::toNumber(env, setThread(nice, fuse::wholeOf(env, values[1]) * 1000));
+  if (count < 3) return fuse::fail(env, "prefer takes thread, nice and sliceUs");
+  int32_t thread = 0, nice = 0;
+  napi_get_value_int32(env, values[0], &thread);
+  napi_get_value_int32(env, values[1], &nice);
+  return fuse::toNumber(env, setThread(thread, nice, fuse::wholeOf(env, values[2]) * 1000));
 }
 
 }  // namespace

@@ -3,18 +3,31 @@
  * busy loops of other sessions and four hashing threads of this process beside a thread that works 30 % of its time
  * (Linux 6.18, two rounds of 4 s each): a timer of 2 ms was at most 83 and 88 ms late without any of this, 16 and 19 ms with
  * a lower nice value for the thread alone and its session, 6 and 8 ms with a slice of 1 ms besides.
+ *
+ * JavaScript waits for other threads as well: for locks that threads of libuv's pool hold, and at each collection of garbage
+ * for those of V8 to come to a stop. Where they are ordinary ones and were put off in that moment, the preferred thread
+ * waits as long as they do: 4 to 11 ms were seen for each, with neither a processor used nor asked for. So they come next.
+ * While the addon computes on them they are ordinary (native/src/ordinary-work.h).
  */
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
 import { loadAddon } from './load-addon.js';
 
 interface ThreadAddon {
-  /** Returns errno, or 0. */
-  prefer(nice: number, sliceUs: number): number;
+  /** `thread` as in /proc/self/task, 0: the calling one. Returns errno, or 0. */
+  prefer(thread: number, nice: number, sliceUs: number): number;
 }
 
-/** As far above ordinary ones as a thread of one in ten is below the top: -20 would leave nothing for more urgent things. */
-const preferredNice = -10;
+/**
+ * What a thread may run ahead of others is their share of what it ran itself, and Linux gives it to them 4 ms at a time: at
+ * -10 that is once for each 40 ms of work, at -20 for 350. A new mount has about 300 ms to do when it is first walked
+ * through, and rests otherwise.
+ */
+const preferredNice = -20;
+/** Of the threads that it waits for. */
+const helperNice = -10;
+/** Where a session of its own stands among others. */
+const sessionNice = -10;
 
 /**
  * What the thread asks for at a time, in microseconds; who asks for less waits less (EEVDF, Linux 6.12). Ordinary
@@ -23,6 +36,7 @@ const preferredNice = -10;
 const sliceUs = 1_000;
 
 const ordinaryNice = 0;
+const self = 0;
 
 /** What was granted: `nice` is that of the thread now; undefined where the addon is missing or the kernel refused. */
 export interface ThreadPreference {
@@ -30,8 +44,8 @@ export interface ThreadPreference {
 }
 
 /**
- * Prefer the thread that calls. Its threads and children stay ordinary. Without the right to a lower nice value it only asks for
- * short slices. A process that was started with another nice value keeps that: somebody chose it.
+ * Prefer the thread that calls, and less so those that the process has by now: Node's. Threads and children that come later
+ * are ordinary. Without the right to a lower nice value it only asks for short slices. A process that was started with another nice value keeps that: somebody chose it.
  * @param ownSession the process leads a session of its own: Linux schedules sessions against each other before it looks
  *   at threads (sched(7), "The autogroup feature"), so the session is preferred as well.
  */
@@ -40,16 +54,28 @@ export function preferThisThread(ownSession: boolean): ThreadPreference {
   const prefer = addon?.thread?.prefer?.bind(addon.thread);
   if (prefer === undefined) return { nice: undefined };
   const found = getPriority();
-  if (found !== ordinaryNice) return { nice: prefer(found, sliceUs) === 0 ? found : undefined };
-  if (prefer(preferredNice, sliceUs) !== 0)
-    return { nice: prefer(ordinaryNice, sliceUs) === 0 ? ordinaryNice : undefined };
+  if (found !== ordinaryNice) return { nice: prefer(self, found, sliceUs) === 0 ? found : undefined };
+  if (prefer(self, preferredNice, sliceUs) !== 0)
+    return { nice: prefer(self, ordinaryNice, sliceUs) === 0 ? ordinaryNice : undefined };
+  for (const thread of otherThreads()) prefer(thread, helperNice, sliceUs);
   if (ownSession) preferSession();
   return { nice: preferredNice };
 }
 
+/** Threads of V8 and of libuv's pool: both are there since Node has loaded what calls this. */
+function otherThreads(): number[] {
+  try {
+    return readdirSync('/proc/self/task')
+      .map(Number)
+      .filter((thread) => thread !== process.pid);
+  } catch {
+    return [];
+  }
+}
+
 function preferSession(): void {
   try {
-    writeFileSync('/proc/self/autogroup', String(preferredNice));
+    writeFileSync('/proc/self/autogroup', String(sessionNice));
   } catch {
     // Kernels without it, and those where control groups decide: the thread's own nice value is all there is.
   }

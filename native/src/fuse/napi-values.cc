@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "../ordinary-work.h"
 #include "attributes.h"
 
 namespace imgfs::fuse {
@@ -115,7 +116,11 @@ napi_value promise(napi_env env, const char* name, std::function<void()> run,
   napi_create_promise(env, &work->deferred, &out);
   napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &label);
   napi_create_async_work(
-      env, nullptr, label, [](napi_env, void* data) { static_cast<Work*>(data)->run(); },
+      env, nullptr, label,
+      [](napi_env, void* data) {
+        const OrdinaryWork ordinary;
+        static_cast<Work*>(data)->run();
+      },
       [](napi_env env, napi_status, void* data) {
         std::unique_ptr<Work> work(static_cast<Work*>(data));
         napi_resolve_deferred(env, work->deferred, work->result(env));

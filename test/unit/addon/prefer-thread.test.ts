@@ -13,11 +13,15 @@ const started = getPriority();
 const maxNice = 19;
 
 interface Niceness {
-  /** What the call said, of this thread, of a child process, and the lowest of the threads made afterwards. */
+  /**
+   * What the call said, of this thread, of a child process, the lowest of the threads made afterwards and the highest of
+   * those that were there.
+   */
   readonly said: number | undefined;
   readonly own: number;
   readonly child: number;
   readonly workers: number;
+  readonly helpers: number;
 }
 
 /** In a process of its own: a preference lasts as long as its thread. */
@@ -36,8 +40,11 @@ function preferIn(command: readonly string[], environment: Record<string, string
     const worker = new Worker('setTimeout(() => {}, 10_000)', { eval: true });
     worker.once('online', () => {
       const made = readdirSync('/proc/self/task').filter((task) => !before.has(task));
-      const workers = Math.min(...made.map((task) => niceIn(readFileSync('/proc/self/task/' + task + '/stat', 'utf8'))));
-      console.log(JSON.stringify({ said: nice, own: getPriority(), child, workers }));
+      const niceOf = (task) => niceIn(readFileSync('/proc/self/task/' + task + '/stat', 'utf8'));
+      const workers = Math.min(...made.map(niceOf));
+      const there = [...before].filter((task) => task !== String(process.pid));
+      const helpers = Math.max(...there.map(niceOf));
+      console.log(JSON.stringify({ said: nice, own: getPriority(), child, workers, helpers }));
       process.exit();
     });`;
   const [first, ...rest] = [...command, process.execPath];
@@ -50,19 +57,30 @@ function preferIn(command: readonly string[], environment: Record<string, string
   return JSON.parse(result.stdout) as Niceness;
 }
 
-test('a preferred thread makes ordinary threads and children', { skip }, () => {
-  // Back to the ordinary value, where that is allowed: otherwise nice(1) goes on as it is.
-  const { said, own, child, workers } = preferIn(['nice', '-n', String(-started)]);
-  assert.equal(own, said);
-  // Root has the right to a lower value, except where a container took it.
-  assert.ok(said === -10 || said === 0 || said === started, String(said));
-  const ordinary = Math.max(0, said);
-  assert.deepEqual({ child, workers }, { child: ordinary, workers: ordinary });
-});
+test(
+  'a preferred thread makes ordinary threads and children, and what it waits for comes next',
+  { skip },
+  () => {
+    // Back to the ordinary value, where that is allowed: otherwise nice(1) goes on as it is.
+    const { said, own, child, workers, helpers } = preferIn(['nice', '-n', String(-started)]);
+    assert.equal(own, said);
+    // Root has the right to a lower value, except where a container took it.
+    assert.ok(said === -20 || said === 0 || said === started, String(said));
+    const ordinary = Math.max(0, said);
+    assert.deepEqual({ child, workers }, { child: ordinary, workers: ordinary });
+    assert.equal(helpers, said === -20 ? -10 : said);
+  },
+);
 
 test('who was started with a nice value keeps it', { skip }, () => {
   const nice = Math.min(maxNice, started + 7);
-  assert.deepEqual(preferIn(['nice', '-n', '7']), { said: nice, own: nice, child: nice, workers: nice });
+  assert.deepEqual(preferIn(['nice', '-n', '7']), {
+    said: nice,
+    own: nice,
+    child: nice,
+    workers: nice,
+    helpers: nice,
+  });
 });
 
 test('without the addon nothing is changed', () => {
