@@ -61,7 +61,12 @@ export { ImageDestination } from './image/library/image-destination.js';
 export { ImageSource, type OpenLayer } from './image/library/image-source.js';
 export type { LibraryOptions } from './image/library/library-context.js';
 export { Registry } from './image/library/registry.js';
-export { Repository, type OpenImageOptions } from './image/library/repository.js';
+export {
+  Repository,
+  type OpenImageOptions,
+  type RepositoryReferrersOptions,
+} from './image/library/repository.js';
+export { type FindReferrersOptions } from './image/filter-referrers.js';
 export { RepositoryBlobs, type CreatedAt, type PutBlobOptions } from './image/library/repository-blobs.js';
 export {
   RepositoryManifests,

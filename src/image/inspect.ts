@@ -17,6 +17,8 @@ export interface InspectedLayer {
 /** Field names are skopeo's; those behind `Env` are ours. */
 export interface Inspection {
   readonly Name?: string;
+  /** The tag that it was found by, if any. */
+  readonly Tag?: string;
   /** Digest of what the name stands for: of the index, when it is one. */
   readonly Digest: string;
   /** Only when asked for: listing tags can take longer than all the rest. */
@@ -56,6 +58,7 @@ export async function inspectImage(image: Image, options: InspectOptions = {}): 
     (manifest.kind === 'image' && config === undefined ? manifest.config.mediaType : undefined);
   return {
     ...(image.store.transport === 'docker' ? { Name: `${image.host}/${image.repository}` } : {}),
+    ...(image.tag === undefined ? {} : { Tag: image.tag }),
     Digest: image.descriptor.digest,
     ...(options.repoTags === undefined ? {} : { RepoTags: options.repoTags }),
     Created: config?.created ?? manifest.annotations['org.opencontainers.image.created'] ?? null,

@@ -50,3 +50,8 @@ export function referencedBlobs(manifest: Manifest): readonly Descriptor[] {
       return [];
   }
 }
+
+/** Everything that a manifest names: its blobs, config first, or the children of an index. Its subject is not part of it. */
+export function referencesOf(manifest: Manifest): readonly Descriptor[] {
+  return manifest.kind === 'index' ? manifest.manifests : referencedBlobs(manifest);
+}

@@ -131,6 +131,8 @@ const before: Readonly<Record<string, (scene: Scene) => Promise<unknown>>> = {
     registry.addImage('library/alpine', sbomOf('two.json')),
   'imgfs sbom alpine:3.20 --attestations': async ({ registry }) =>
     registry.addImage('library/alpine', attested, '3.20'),
+  'imgfs manifest rm ghcr.io/me/app:old --check-referrers': async ({ registry }) =>
+    registry.addImage('me/app', old, 'old'),
   'imgfs cache check alpine:3.20': ({ sh }) => sh('imgfs pull alpine:3.20'),
   'imgfs cache index me/app:v1 me/app:v1-amd64 linux/arm64=me/app:v1-arm64': ({ sh }) =>
     sh('imgfs pull me/app:v1-amd64 && imgfs pull me/app:v1-arm64'),

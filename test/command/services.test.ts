@@ -68,6 +68,10 @@ describe('services', { timeout: 300_000, skip: skipWithout('docker-registry') },
     assert.match(await ok('referrers', name), new RegExp(`^${digest} \\d+ application/spdx`));
     assert.match(await ok('referrers', name, '--artifact-type', 'application/spdx+json'), new RegExp(digest));
     assert.equal(await ok('referrers', name, '--artifact-type', 'x/y'), '');
+    assert.equal(await ok('referrers', name, '--annotation', 'none=x'), '');
+    assert.match(await ok('referrers', name, '--sort-by', 'none', '--descending'), new RegExp(digest));
+    const kept = await imgfs(['manifest', 'rm', name, '--check-referrers']);
+    assert.match(kept.stderr, new RegExp(`invalid: manifest rm .* ${digest} refers to it`));
     assert.equal(await ok('sbom', name), '{"spdxVersion":"SPDX-2.3"}');
   });
 
@@ -99,6 +103,10 @@ describe('services', { timeout: 300_000, skip: skipWithout('docker-registry') },
     await writeFile(join(directory, 'manifest.json'), bytes);
     await ok('manifest', 'put', `${built}:a`, join(directory, 'manifest.json'), '--tag', 'b');
     assert.equal(await ok('resolve', `${built}:b`), image.descriptor.digest);
+    const child = await ok('manifest', 'put', built, join(directory, 'manifest.json'), '--child');
+    assert.equal(child, image.descriptor.digest);
+    assert.equal((await imgfs(['exists', `${built}:b`, '--platform', 'plan9/mips'])).code, 3);
+    assert.equal(await ok('exists', `${built}:b`, '--platform', 'linux/amd64'), image.descriptor.digest);
   });
 
   test('store says what it can do, and whether it answers', async () => {
@@ -111,6 +119,14 @@ describe('services', { timeout: 300_000, skip: skipWithout('docker-registry') },
   test('a lone dash is what comes through stdin', async () => {
     const blob = await imgfs(['blob', 'put', `${docker.host}/group/dash`, '-'], { input: 'piped' });
     assert.equal(blob.stdout.trim(), digestOf(Buffer.from('piped')), blob.stderr);
+    const digest = digestOf(Buffer.from('piped'));
+    const repository = `${docker.host}/group/dash`;
+    const again = await imgfs(['blob', 'put', repository, '/no/such/file', '--digest', digest]);
+    assert.equal(again.stdout.trim(), digest, again.stderr);
+    const wrong = await imgfs(['blob', 'put', repository, '-', '--digest', image.descriptor.digest], {
+      input: 'other',
+    });
+    assert.match(wrong.stderr, /digest-mismatch/);
     const bytes = image.manifests[0]?.bytes ?? '';
     const put = await imgfs(['manifest', 'put', `${docker.host}/group/app:dash`, '-'], { input: bytes });
     assert.equal(put.stdout.trim(), image.descriptor.digest, put.stderr);

@@ -4,11 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import yargs from 'yargs';
-import { findVerb } from '../../src/cli/verbs.js';
+import { findVerb, verbs } from '../../src/cli/verbs.js';
 
 const root = new URL('../../../', import.meta.url);
 const text = readFileSync(new URL('docs/INTERFACES.md', root), 'utf8');
@@ -35,10 +35,10 @@ function rows(): Row[] {
 
 /** How many methods each interface has, as counted in its source: fewer rows mean that some were dropped. */
 const counted: readonly (readonly [section: RegExp, rows: number])[] = [
-  [/^skopeo/, 21],
-  [/^regclient/, 18],
-  [/^linuxkit/, 20],
-  [/^distribution/, 31],
+  [/^skopeo/, 22],
+  [/^regclient/, 19],
+  [/^linuxkit/, 21],
+  [/^distribution/, 43],
 ];
 
 test('no interface has lost a row, and no cell is empty', () => {
@@ -97,30 +97,55 @@ test('every command exists, with its action and its options', { timeout: 60_000 
   }
 });
 
-/** From a test's name to the next test of its file. */
+/** From a test's name to the next test of its file, without comments and without what stands in quotes. */
 function bodyOf(source: string, name: string): string {
-  const rest = source.slice(source.indexOf(name));
+  const rest = source.slice(source.indexOf(name) + name.length);
   const end = rest.search(/\n\s*(?:test|it|describe)\(/);
-  return end < 0 ? rest : rest.slice(0, end);
+  return (end < 0 ? rest : rest.slice(0, end))
+    .replace(/\/\*[^]*?\*\/|\/\/.*/g, '')
+    .replace(/'(?:[^'\\\n]|\\.)*'/g, "''");
 }
 
-test('every test calls what it is to show: the library method, or the command', () => {
-  for (const { method, library, command, test: cell } of rows()) {
+test('every test calls the library method that it is to show, and asserts something', () => {
+  for (const { method, library, test: cell } of rows()) {
     const colon = cell.indexOf(': ');
     const source = readFileSync(new URL(`test/${cell.slice(0, colon)}.test.ts`, root), 'utf8');
     const body = bodyOf(source, cell.slice(colon + 2));
-    const member = library.replaceAll('`', '').split('.').at(-1) ?? '';
-    const isType = /^[A-Z]/.test(member);
-    const [, verb = '', action = verb] = command.replaceAll('`', '').split(' ');
-    const shown = [
-      new RegExp(isType ? member.slice(1) : `\\b${member}\\b`),
-      new RegExp(`'${verb}'[^;]*'${action}'|'${action}'`),
-    ];
-    assert.ok(
-      shown.some((wanted) => wanted.test(body)),
-      `${method}: ${cell} calls neither ${library} nor ${command}`,
-    );
-    assert.match(body, /assert|rejects/, `${method}: ${cell} asserts nothing`);
+    const [owner = '', member] = library.replaceAll('`', '').split('.');
+    const wanted =
+      member === undefined
+        ? // A function, or a type that a value of its name has: `gitPackageResolver`.
+          new RegExp(`${owner.slice(1)}\\(`)
+        : new RegExp(`\\.${member}\\b|[{,]\\s*${member}\\b\\s*[:,}]`);
+    assert.match(body, wanted, `${method}: ${cell} does not call ${library}`);
+    assert.match(body, /assert/, `${method}: ${cell} asserts nothing`);
+  }
+});
+
+/** What is run somewhere: the examples of `--help`, which a test runs as they stand, and words of calls in tests. */
+async function linesThatRun(): Promise<readonly string[]> {
+  const lines: string[] = [];
+  for (const { load } of verbs) for (const [line] of (await load()).examples ?? []) lines.push(line);
+  for (const folder of ['command', 'mount', 'wire'])
+    for (const name of readdirSync(new URL(`test/${folder}/`, root))) {
+      const source = readFileSync(new URL(`test/${folder}/${name}`, root), 'utf8');
+      // Words of one call stand in one statement.
+      for (const statement of source.split(';'))
+        lines.push([...statement.matchAll(/'([^'\n]*)'/g)].map(([, word]) => word).join(' '));
+    }
+  return lines;
+}
+
+test('every command is run by a test or as an example, with its action and its options', async () => {
+  const lines = (await linesThatRun()).map((line) => new Set(line.split(' ')));
+  for (const { method, command } of rows()) {
+    const [, verb = '', ...words] = command.replaceAll('`', '').split(' ');
+    const actions = words.filter((word) => !word.startsWith('--'));
+    for (const option of [undefined, ...words.filter((word) => word.startsWith('--'))]) {
+      const wanted = [verb, ...actions, ...(option === undefined ? [] : [option])];
+      const isRun = lines.some((line) => wanted.every((word) => line.has(word)));
+      assert.ok(isRun, `${method}: nobody runs imgfs ${wanted.join(' ')}`);
+    }
   }
 });
 

@@ -5,7 +5,8 @@
  * `IMGFS_TEST_LAYOUT` and `IMGFS_TEST_TAGS` name a layout and tags of real images to take instead of a small one.
  */
 import assert from 'node:assert/strict';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { findMount } from '../../src/fuse/mount-table.js';
@@ -60,7 +61,14 @@ async function archivesAndDirectories({ directory, source, path }: Scene): Promi
   const at = (name: string): string => join(directory, name);
   await skopeo(source, `oci:${at('layout')}:v1`);
   await skopeo(source, `oci-archive:${at('oci.tar')}:v1`);
-  await skopeo(source, `docker-archive:${at('docker.tar')}:example.org/app:v1`);
+  const docker = await skopeo(source, `docker-archive:${at('docker.tar')}:example.org/app:v1`).catch(
+    (error: Error) => error,
+  );
+  if (docker instanceof Error) {
+    // The format has no name for such layers, and skopeo decodes none for it.
+    assert.match(docker.message, /zstd compression is not supported for docker images/);
+    await rm(at('docker.tar'), { force: true });
+  }
   await skopeo(source, `dir:${at('dir')}`);
   return [
     { name: 'layout', location: `oci:${at('layout')}`, image: 'v1', keepsManifest: true },
@@ -71,12 +79,16 @@ async function archivesAndDirectories({ directory, source, path }: Scene): Promi
       keepsManifest: true,
     },
     { name: 'ociarchive', location: `oci-archive:${at('oci.tar')}`, image: 'v1', keepsManifest: true },
-    {
-      name: 'dockerarchive',
-      location: `docker-archive:${at('docker.tar')}`,
-      image: 'example.org/app/v1',
-      keepsManifest: false,
-    },
+    ...(docker instanceof Error
+      ? []
+      : [
+          {
+            name: 'dockerarchive',
+            location: `docker-archive:${at('docker.tar')}`,
+            image: 'example.org/app/v1',
+            keepsManifest: false,
+          },
+        ]),
     { name: 'dir', location: `dir:${at('dir')}`, image: 'latest', keepsManifest: true },
   ];
 }
@@ -136,7 +148,10 @@ async function dockerd({ directory, source, cleanups }: Scene, t: TestContext): 
   const imgfs = imgfsIn(directory);
   const loaded = await imgfs(['cp', source, `docker-daemon:[${engine.socket}]example.org/app:v1`], tool);
   if (loaded.code !== 0) {
-    const why = await refusalOf(engine.socket, join(directory, 'docker.tar'));
+    const theirs = join(directory, 'docker.tar');
+    const why = existsSync(theirs)
+      ? await refusalOf(engine.socket, theirs)
+      : (/the engine at .* says: (.*)/.exec(loaded.stderr)?.[1] ?? '');
     assert.notEqual(why, '', loaded.stderr);
     t.diagnostic(`dockerd takes this image from nobody: ${why}`);
     return [];

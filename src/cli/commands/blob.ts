@@ -1,4 +1,5 @@
 /** `imgfs blob`: single blobs of a repository: put, get, head, rm, mount. */
+import { ifMissing } from '../../errors/if-missing.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { assertPusher, Uploads } from '../../image/upload/uploads.js';
 import { createDigester, digestAlgorithm, parseDigest } from '../../oci/digest.js';
@@ -22,8 +23,24 @@ async function put(
   context: CommandContext,
 ): Promise<void> {
   const path = argument(args, 'a file, or - for stdin');
+  const expected = typeof args['digest'] === 'string' ? parseDigest(args['digest']) : undefined;
+  if (expected !== undefined && isBlobStatter(store)) {
+    const there = await ifMissing(
+      store.statBlob(repository, expected, { signal: context.signal }),
+      undefined,
+    );
+    if (there !== undefined)
+      return context.out.json
+        ? context.out.document({ ...there, kind: 'present' })
+        : context.out.line(expected);
+  }
   const uploads = new Uploads({ cacheDirectory: settingsFrom(args).cacheDirectory });
-  const writer = await uploads.start({ store, repository, name: path });
+  const writer = await uploads.start({
+    store,
+    repository,
+    name: path,
+    ...(expected === undefined ? {} : { expected }),
+  });
   try {
     for await (const chunk of readInput(path)) {
       context.signal.throwIfAborted();
@@ -106,6 +123,11 @@ export const blobCommand: Command = {
         describe: 'repository, or a local store',
       })
       .positional('argument', { type: 'string', describe: 'a file for put, a digest for the others' })
+      .option('digest', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'put: the content must be this; nothing is read where it is there already',
+      })
       .option('from', { type: 'string', requiresArg: true, describe: 'repository that has the blob' }),
   run,
 };

@@ -114,6 +114,10 @@ export const cpCommand: Command = {
       'all platforms, blobs that are there are skipped',
     ],
     ['imgfs cp --platform linux/arm64 alpine oci:./layout:alpine', 'one platform into an OCI layout'],
+    [
+      'imgfs cp --parallel 1 alpine:3.20 dir:alpine',
+      'one blob at a time, into a directory as skopeo knows it',
+    ],
     ['imgfs cp --all-tags ghcr.io/me/app registry.local:5000/app', 'a whole repository'],
     ['imgfs cp oci-archive:image.tar ghcr.io/me/app:v1', 'push an archive'],
     ['imgfs cp alpine:3.20 docker-archive:a.tar:alpine:3.20', 'save for docker load and podman load'],

@@ -4,7 +4,8 @@ import { pushManifest } from '../../image/push-manifest.js';
 import { readManifest } from '../../image/read-manifest.js';
 import { assertPusher } from '../../image/upload/uploads.js';
 import { maxManifestBytes } from '../../oci/parse-manifest.js';
-import { isDeleter, type ImageStore } from '../../store/store.js';
+import type { Descriptor } from '../../oci/descriptor.js';
+import { isDeleter, isReferrersFinder, type ImageStore } from '../../store/store.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { allManifests } from '../../image/all-manifests.js';
 import { Images } from '../../image/images.js';
@@ -96,9 +97,25 @@ async function run(args: Arguments, context: CommandContext): Promise<void> {
         ? out.document(descriptor)
         : out.line(`${descriptor.digest} ${descriptor.size} ${descriptor.mediaType}`);
     if (!isDeleter(store)) throw new ImgfsError('read-only-store', `${store.id} cannot delete`);
+    if (args['check-referrers'] === true) await refuseReferred(store, repository, descriptor, signal);
     await store.deleteManifest(repository, descriptor.digest, { signal });
     return out.json ? out.document({ removed: descriptor.digest }) : out.line(`removed ${descriptor.digest}`);
   });
+}
+
+/** @throws ImgfsError `invalid` when something refers to it. */
+async function refuseReferred(
+  store: ImageStore,
+  repository: string,
+  { digest }: Descriptor,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!isReferrersFinder(store)) return;
+  for await (const first of store.referrers(repository, digest, { signal }))
+    throw new ImgfsError('invalid', `manifest rm ${digest}: ${first.digest} refers to it`, {
+      digest,
+      hint: 'remove what refers to it first',
+    });
 }
 
 export const manifestCommand: Command = {
@@ -108,6 +125,10 @@ export const manifestCommand: Command = {
     ['imgfs manifest get alpine:3.20 --accept application/vnd.oci.image.manifest.v1+json', 'of one platform'],
     ['imgfs manifest all ghcr.io/me/app', 'what tags, indexes and referrers lead to'],
     ['imgfs manifest put ghcr.io/me/app:v2 manifest.json', 'checked, then put under the tag'],
+    [
+      'imgfs manifest rm ghcr.io/me/app:old --check-referrers',
+      'with all its tags, unless something refers to it',
+    ],
   ],
   options: (yargs) =>
     storeOptions(yargs)
@@ -125,6 +146,11 @@ export const manifestCommand: Command = {
         array: true,
         requiresArg: true,
         describe: 'put: one more tag, may be repeated',
+      })
+      .option('check-referrers', {
+        type: 'boolean',
+        default: false,
+        describe: 'rm: not while something refers to it',
       })
       .option('child', {
         type: 'boolean',

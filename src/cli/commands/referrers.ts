@@ -2,23 +2,44 @@
 import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { attachArtifact } from '../../image/attach-artifact.js';
+import { filterReferrers } from '../../image/filter-referrers.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { isReferrersFinder } from '../../store/store.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { withImage } from '../runtime.js';
 import { storeOptions } from '../settings.js';
 
+/** `key=value`, or `key` alone: whatever its value. */
+function annotationsOf(args: Arguments): Record<string, string> {
+  const given = args['annotation'];
+  const texts = given === undefined ? [] : (Array.isArray(given) ? given : [given]).map(String);
+  return Object.fromEntries(
+    texts.map((text) => {
+      const at = text.indexOf('=');
+      return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
+    }),
+  );
+}
+
 async function list(args: Arguments, context: CommandContext): Promise<void> {
   const { out, signal } = context;
   const artifactType = args['artifact-type'];
   await withImage(String(args['reference']), args, context, async (image) => {
-    const { store, repository, descriptor } = image;
+    const { store, repository } = image;
     if (!isReferrersFinder(store)) throw new ImgfsError('unsupported', `${store.id} does not know referrers`);
-    const referrers = store.referrers(repository, descriptor.digest, {
+    // With a platform, of the child that withImage would choose.
+    const { descriptor } = typeof args['platform'] === 'string' ? await image.leaf({ signal }) : image;
+    const wanted = {
       signal,
+      annotations: annotationsOf(args),
+      descending: args['descending'] === true,
       ...(typeof artifactType === 'string' ? { artifactType } : {}),
-    });
-    for await (const referrer of referrers) {
+      ...(typeof args['sort-by'] === 'string' ? { sortBy: args['sort-by'] } : {}),
+    };
+    for await (const referrer of filterReferrers(
+      store.referrers(repository, descriptor.digest, wanted),
+      wanted,
+    )) {
       if (out.json) out.document(referrer);
       else out.line(`${referrer.digest} ${referrer.size} ${referrer.artifactType ?? referrer.mediaType}`);
     }
@@ -48,11 +69,28 @@ export const referrersCommand: Command = {
   examples: [
     ['imgfs referrers ghcr.io/me/app:v1', 'digest, size and type of each'],
     ['imgfs referrers ghcr.io/me/app:v1 --artifact-type application/spdx+json', 'of one type'],
+    [
+      'imgfs referrers ghcr.io/me/app:v1 --sort-by org.opencontainers.image.created --descending',
+      'the newest first',
+    ],
+    ['imgfs referrers alpine:3.20 --platform linux/arm64', 'of a platform, not of the index'],
   ],
   options: (yargs) =>
     storeOptions(yargs)
       .positional('reference', { type: 'string', demandOption: true, describe: 'image' })
-      .option('artifact-type', { type: 'string', requiresArg: true, describe: 'only of this type' }),
+      .option('artifact-type', { type: 'string', requiresArg: true, describe: 'only of this type' })
+      .option('annotation', {
+        type: 'string',
+        array: true,
+        requiresArg: true,
+        describe: 'only with this annotation: KEY or KEY=VALUE, may be repeated',
+      })
+      .option('sort-by', {
+        type: 'string',
+        requiresArg: true,
+        describe: 'annotation by whose value they are sorted',
+      })
+      .option('descending', { type: 'boolean', default: false, describe: 'the largest value first' }),
   run: list,
 };
 

@@ -23,6 +23,7 @@ export const reposCommand: Command = {
   usage: 'repos <store>',
   examples: [
     ['imgfs repos registry.example:5000', 'where the registry has a catalog (Docker Hub and GHCR have none)'],
+    ['imgfs repos registry.example:5000 --limit 20 --last me', 'twenty names behind me'],
     ['imgfs repos oci:./layout', 'names in an OCI layout'],
   ],
   options: (yargs) =>

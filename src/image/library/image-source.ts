@@ -84,6 +84,13 @@ export class ImageSource {
     return opened;
   }
 
+  /** Digests of the layers, lowest first, each once; of an artifact those of its blobs. No layer is read. */
+  async layerDigests(options: CallOptions = {}): Promise<readonly Digest[]> {
+    const { manifest } = await this.image.chosen(options);
+    const all = manifest.kind === 'image' ? manifest.layers : manifest.blobs;
+    return [...new Set(all.map(({ digest }) => digest))];
+  }
+
   /** The image config; undefined for artifacts. @throws ImgfsError `invalid-content`, and what the store throws. */
   config(options: CallOptions = {}): Promise<ImageConfig | undefined> {
     return this.image.config(options);

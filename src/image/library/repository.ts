@@ -1,8 +1,9 @@
 /** One repository of a store: the handle from which everything in it is reached. Making one costs nothing. */
 import type { Descriptor } from '../../oci/descriptor.js';
 import { parsePlatform, type Platform } from '../../oci/platform.js';
-import type { CallOptions, ImageStore, ReferrersOptions } from '../../store/store.js';
+import type { CallOptions, ImageStore } from '../../store/store.js';
 import { attachArtifact, type NewArtifact } from '../attach-artifact.js';
+import { filterReferrers, type FindReferrersOptions } from '../filter-referrers.js';
 import type { Image } from '../image.js';
 import type { Signatures } from '../signatures/signatures.js';
 import { referrersFinder } from './able.js';
@@ -18,6 +19,14 @@ import { RepositoryTags, type NameListOptions } from './repository-tags.js';
 export interface OpenImageOptions extends CallOptions {
   /** Which child of an index; default: as the library was opened. */
   readonly platform?: Platform | string;
+}
+
+/** Which referrers of a name. */
+export interface RepositoryReferrersOptions extends FindReferrersOptions {
+  /** Of this child of an index, not of the index. */
+  readonly platform?: Platform | string;
+  /** The repository that is asked, where referrers are kept apart from their subjects. */
+  readonly from?: Repository;
 }
 
 export class Repository {
@@ -72,12 +81,17 @@ export class Repository {
   }
 
   /**
-   * What refers to a manifest, each once, filtered by its artifact type where one is given.
-   * @throws ImgfsError `unsupported` for stores that cannot tell.
+   * What refers to a manifest, each once: by artifact type, by annotations, sorted by one. With `platform`, to that child
+   * of an index; with `from`, as another repository knows it.
+   * @throws ImgfsError `unsupported` for stores that cannot tell; `not-found`, also when the index has no such platform.
    */
-  async *referrers(name: string, options: ReferrersOptions = {}): AsyncGenerator<Descriptor, void> {
-    const { digest } = await this.manifests.head(name, signalOf(options));
-    yield* referrersFinder(this.store).referrers(this.name, digest, options);
+  async *referrers(name: string, options: RepositoryReferrersOptions = {}): AsyncGenerator<Descriptor, void> {
+    const { platform, from = this, ...find } = options;
+    const { digest } =
+      platform === undefined
+        ? await this.manifests.head(name, signalOf(options))
+        : (await this.image(name, { platform, ...signalOf(options) })).descriptor;
+    yield* filterReferrers(referrersFinder(from.store).referrers(from.name, digest, find), find);
   }
 
   /**

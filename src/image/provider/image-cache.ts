@@ -10,6 +10,8 @@ import type { PinProgress } from '../../content/pin-image.js';
 import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest } from '../../oci/digest.js';
+import { parseImageConfig } from '../../oci/image-config.js';
+import type { ImageManifest } from '../../oci/manifest.js';
 import { matchesPlatform } from '../../oci/match-platform.js';
 import { mediaTypes } from '../../oci/media-type.js';
 import { maxManifestBytes, parseManifest } from '../../oci/parse-manifest.js';
@@ -149,8 +151,8 @@ export class ImageCache {
       if (platform === undefined) return true;
       const bytes = await readManifest(store, name.repository, descriptor, options);
       const manifest = parseManifest(bytes, descriptor.mediaType);
-      // A single image says nothing of its platform without its config.
-      return manifest.kind !== 'index' || selectManifest(manifest, platform).digest.length > 0;
+      if (manifest.kind === 'index') return selectManifest(manifest, platform).digest.length > 0;
+      return manifest.kind !== 'image' || (await isFor(platform, store, name.repository, manifest, options));
     } catch (error) {
       if (isImgfsError(error, 'not-found')) return false;
       throw error;
@@ -258,9 +260,17 @@ export class ImageCache {
     return pushImage(source, { store, repository: name.repository }, { ...push, tag: name.tag ?? 'latest' });
   }
 
-  /** An image of the cache as a source to read from. @throws ImgfsError `not-found`. */
-  async newSource(reference: string, platform: Platform = this.#platform): Promise<ImageSource> {
-    const descriptor = await this.#known(reference);
+  /**
+   * An image of the cache as a source to read from.
+   * @param known what it is, for a manifest of the cache that has no name of its own; default: what the name stands for.
+   * @throws ImgfsError `not-found`.
+   */
+  async newSource(
+    reference: string,
+    platform: Platform = this.#platform,
+    known?: Descriptor,
+  ): Promise<ImageSource> {
+    const descriptor = known ?? (await this.#known(reference));
     const registry = new Registry(this.store(), { content: this.#cache, platform });
     return registry.repository('').source(descriptor.digest);
   }
@@ -305,6 +315,19 @@ export class ImageCache {
     const source = { store: this.#local(), repository: '', descriptor };
     return this.#cache.readAll(source, { maxBytes: maxManifestBytes });
   }
+}
+
+/** What the config of a single image says: its manifest says nothing of a platform. */
+async function isFor(
+  wanted: Platform,
+  store: ImageStore,
+  repository: string,
+  { config }: ImageManifest,
+  options: CallOptions,
+): Promise<boolean> {
+  if (config.mediaType !== mediaTypes.ociConfig && config.mediaType !== mediaTypes.dockerConfig) return true;
+  const { platform } = parseImageConfig(await readManifest(store, repository, config, options));
+  return platform === undefined || matchesPlatform(wanted, platform);
 }
 
 function targetOf({ repository, tag, digest }: Reference) {
