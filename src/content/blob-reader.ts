@@ -1,7 +1,7 @@
 /** One open blob: a reader with its own place, on a blob that all readers share. */
 import { ImgfsError, isImgfsError } from '../errors/imgfs-error.js';
 import type { ByteRange, CallOptions } from '../store/store.js';
-import type { Backing, BlobReader, BlobSource, BlobStatus, ReadOptions } from './content.js';
+import type { Backing, BlobReader, BlobSource, BlobStatus, OpenOptions, ReadOptions } from './content.js';
 import { cachedBytes } from './content-metrics.js';
 import type { Demand, LazyBlob } from './lazy-blob.js';
 import { maxWindowBytes, ReadAhead } from './read-ahead.js';
@@ -12,6 +12,8 @@ import type { VerifiedRanges } from './verified-ranges.js';
  * 3 seconds at 20 MB/s.
  */
 const fillWindowBytes = 64 << 20;
+
+type Verify = NonNullable<OpenOptions['verify']>;
 
 /** How a reader gets at its blob, and at the next one when that has failed. */
 export interface BlobLender {
@@ -25,6 +27,8 @@ export class DiskBlobReader implements BlobReader {
   readonly #lender: BlobLender;
   readonly #source: BlobSource;
   readonly #strict: boolean;
+  /** The caller checks what it is given: a blob that failed is replaced by the next one under it. */
+  readonly #isChecked: boolean;
   readonly #readAhead = new ReadAhead();
   #blob: LazyBlob;
   /** Bytes left through this reader before the whole was verified: if the blob fails, so does the reader. */
@@ -34,11 +38,12 @@ export class DiskBlobReader implements BlobReader {
   /** The disk was too full for the whole: not tried again by this reader. */
   #cannotKeep = false;
 
-  constructor(lender: BlobLender, source: BlobSource, blob: LazyBlob, strict: boolean) {
+  constructor(lender: BlobLender, source: BlobSource, blob: LazyBlob, verify: Verify) {
     this.#lender = lender;
     this.#source = source;
     this.#blob = blob;
-    this.#strict = strict;
+    this.#strict = verify === 'strict';
+    this.#isChecked = verify === 'ranges';
   }
 
   get descriptor(): BlobSource['descriptor'] {
@@ -151,14 +156,15 @@ export class DiskBlobReader implements BlobReader {
     };
   }
 
-  /** Run on the blob; when it turns out to be dead and nothing of it was given out, on the next one. */
+  /** Run on the blob; when it turns out to be dead and nothing unchecked of it was given out, on the next one. */
   async #retrying<T>(work: (blob: LazyBlob) => Promise<T>): Promise<T> {
     for (;;) {
       const blob = this.#blob;
       try {
         return await work(blob);
       } catch (error) {
-        if (blob.dead === undefined || this.#gaveUnverified || this.#closed) throw error;
+        const isBound = this.#gaveUnverified && !this.#isChecked;
+        if (blob.dead === undefined || isBound || this.#closed) throw error;
         await this.#replace(blob);
       }
     }

@@ -81,10 +81,11 @@ export interface BlobReader {
 /** How a blob is opened. */
 export interface OpenOptions extends CallOptions {
   /**
-   * How this reader verifies; default: as the cache was opened. A caller that checks every range by a digest of its
-   * own (a span digest of a layer index) reads with `default` from a strict cache too.
+   * How this reader verifies; default: as the cache was opened. `ranges`: the caller checks every range by a digest of its
+   * own (a span digest of a layer index), so it reads as with `default` from a strict cache too; and when the blob fails,
+   * what it was given before is no reason to end: it goes on with the blob that is fetched anew.
    */
-  readonly verify?: 'default' | 'strict';
+  readonly verify?: 'default' | 'strict' | 'ranges';
 }
 
 /** Told when a blob turned out not to match its digest, after some of it may have been read. */

@@ -188,8 +188,8 @@ export class DiskCache implements ContentCache {
         return new MemoryBlobReader(descriptor, inMemory);
       }
     }
-    const strict = options.verify === undefined ? this.#strict : options.verify === 'strict';
-    return new DiskBlobReader(this.#lender, source, await this.#table.acquire(source), strict);
+    const verify = options.verify ?? (this.#strict ? 'strict' : 'default');
+    return new DiskBlobReader(this.#lender, source, await this.#table.acquire(source), verify);
   }
 
   async readAll(source: BlobSource, options: ReadAllOptions): Promise<Uint8Array> {

@@ -73,7 +73,7 @@ export class OpenLayer implements Layer {
   /** Open the layer; a pass that is needed goes on in the background. @throws as `ContentCache.open`. */
   static async open(parts: OpenLayerParts, options?: CallOptions): Promise<OpenLayer> {
     // Every range is checked by a digest of our own: a strict cache need not fetch the whole for one file.
-    const blob = await parts.cache.open(parts.source, { ...options, verify: 'default' });
+    const blob = await parts.cache.open(parts.source, { ...options, verify: 'ranges' });
     const layer = new OpenLayer(parts, blob);
     try {
       await layer.prepare();
@@ -297,13 +297,23 @@ export class OpenLayer implements Layer {
   }
 
   private async runBuild(build: IndexBuild): Promise<void> {
+    // What the pass was given is checked by the digest of the whole: all of it must be of one blob.
+    const blob = await this.parts.cache.open(this.parts.source, { verify: 'default' });
+    try {
+      await this.build(build, blob);
+    } finally {
+      await blob.close();
+    }
+  }
+
+  private async build(build: IndexBuild, blob: BlobReader): Promise<void> {
     const { descriptor } = this;
     this.table = build.table;
     this.spans = build.spans;
     const { facts, isWritten } = await build.run({
       commitBytes: this.parts.commitBytes ?? defaultCommitBytes,
       descriptor,
-      blob: this.blob,
+      blob,
       limits: this.parts.limits,
       signal: this.abort.signal,
       decoded: this.decoded,

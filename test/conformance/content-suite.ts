@@ -300,6 +300,28 @@ export function contentSuite(name: string, factory: ContentCacheFactory): void {
     assert.equal((await copyBlob(cache, source)).length, size);
   });
 
+  check('a reader that checks its ranges goes on with the blob that is fetched anew', async (t) => {
+    const cache = await factory.open(t);
+    let broken = true;
+    const size = mebi;
+    const blob = patterned(size);
+    const source = new ScriptedStore({ fault: () => (broken ? { flipAt: 10 } : undefined) }).add(blob);
+    const reader = await cache.open(source, { verify: 'ranges' });
+    const bytes = new Uint8Array(1000);
+    assert.equal(await reader.read(bytes, 0, 1000, 0), 1000);
+    assert.notDeepEqual(bytes, blob.subarray(0, 1000));
+    // Somebody else reads the whole.
+    await assert.rejects(copyBlob(cache, source), rejectsWith('integrity'));
+    broken = false;
+    for (const at of [0, 2000, size - 1000]) {
+      assert.equal(await reader.read(bytes, 0, 1000, at), 1000);
+      assert.deepEqual(bytes, blob.subarray(at, at + 1000));
+    }
+    await reader.fill({ start: 0, end: size });
+    assert.equal(reader.status().state, 'complete');
+    await reader.close();
+  });
+
   check('a store that gives wrong bytes twice is not asked again at once', async (t) => {
     const cache = await factory.open(t);
     const store = new ScriptedStore({ fault: () => ({ flipAt: 0 }) });

@@ -100,7 +100,7 @@ export class ForeignLayer implements Layer {
 
   /** Open the layer; finding its index goes on in the background. @throws as `ContentCache.open`. */
   static async open(parts: ForeignLayerParts, options?: CallOptions): Promise<ForeignLayer> {
-    const blob = await parts.cache.open(parts.source, { ...options, verify: 'default' });
+    const blob = await parts.cache.open(parts.source, { ...options, verify: 'ranges' });
     const layer = new ForeignLayer(parts, blob);
     layer.ready = layer.begin().then(() => {
       layer.isReady = true;
