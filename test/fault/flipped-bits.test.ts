@@ -8,8 +8,8 @@
  * `IMGFS_TEST_TMP=/dev/shm` nothing waits for a disk.
  */
 import assert from 'node:assert/strict';
-import { chmod, cp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { cp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { openContentCache } from '../../src/content/disk.js';
 import { isImgfsError } from '../../src/errors/imgfs-error.js';
@@ -23,7 +23,9 @@ import type { CountingStore } from '../support/counting-store.js';
 import { walk, type Walker } from '../support/file-system-walker.js';
 import type { Prng } from '../support/prng.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
+import { damageCache } from './cache-damage.js';
 import { runOptions, runScenarios, type ScenarioResult } from './fault-run.js';
+import { checksOf } from './flip-checks.js';
 import {
   repository,
   shuffled,
@@ -106,7 +108,7 @@ interface Look {
 async function look(cache: string, subject: FlipSubject, store: CountingStore, seed: number): Promise<Look> {
   const result: Look = { wrong: [], succeeded: 0, failed: 0 };
   await withTree(cache, store, async (_, walker) => {
-    for (const [what, isRight] of shuffled(checks(subject), seed)) {
+    for (const [what, isRight] of shuffled(checksOf(subject, place), seed)) {
       try {
         if (await isRight(walker)) result.succeeded += 1;
         else result.wrong.push(what);
@@ -118,101 +120,6 @@ async function look(cache: string, subject: FlipSubject, store: CountingStore, s
     }
   });
   return result;
-}
-
-type Check = readonly [what: string, isRight: (walker: Walker) => Promise<boolean>];
-
-function checks({ image, files, hidden, tar }: FlipSubject): Check[] {
-  const folders = [...new Set(files.map(({ path }) => path.slice(0, 2)))];
-  const sameNames = (listed: readonly string[], wanted: readonly string[]): boolean =>
-    listed.toSorted().join() === wanted.toSorted().join();
-  const holds = (path: string, bytes: Uint8Array): Check => [
-    path,
-    async (walker) => (await walker.read(`${place}/${path}`)).equals(bytes),
-  ];
-  return [
-    holds('manifest.json', image.manifests[0]?.bytes ?? new Uint8Array(0)),
-    holds('config.json', image.config.bytes),
-    holds('layers/0.tar', tar),
-    holds(`layers/0/${hidden.path}`, hidden.content),
-    [
-      'layers/1',
-      async (walker) => (await walker.list(`${place}/layers/1/${hidden.path.slice(0, 2)}`)).length === 1,
-    ],
-    ...folders.map((folder): Check => [
-      `list ${folder}`,
-      async (walker) => {
-        const names = files
-          .filter(({ path }) => path.startsWith(`${folder}/`))
-          .map(({ path }) => path.slice(3));
-        return sameNames(await walker.list(`${place}/rootfs/${folder}`), names);
-      },
-    ]),
-    ...files.flatMap(({ path, content }): Check[] => [
-      holds(`rootfs/${path}`, content),
-      [
-        `stat ${path}`,
-        async (walker) => {
-          const { size, mode, mtimeNs } = await walker.stat(`${place}/rootfs/${path}`);
-          return size === content.length && mode === 0o644 && mtimeNs === 1_700_000_000_000_000_000n;
-        },
-      ],
-    ]),
-  ];
-}
-
-async function filesBelow(folder: string): Promise<string[]> {
-  const found = await readdir(folder, { recursive: true, withFileTypes: true });
-  return found.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
-}
-
-/** Files of a cache by the folder that they are in. */
-function byKind(cache: string, paths: readonly string[]): Map<string, string[]> {
-  const kinds = new Map<string, string[]>();
-  for (const path of paths) {
-    const [kind = ''] = relative(cache, path).split('/');
-    kinds.set(kind, [...(kinds.get(kind) ?? []), path]);
-  }
-  return kinds;
-}
-
-/** Flip one to three bits, or cut the file. */
-async function damage(path: string, prng: Prng): Promise<void> {
-  const bytes = await readFile(path);
-  if (bytes.length === 0) return;
-  const times = 1 + prng.integer(3);
-  for (let time = 0; time < times; time += 1) {
-    const at = prng.integer(bytes.length);
-    bytes[at] = (bytes[at] ?? 0) ^ (1 << prng.integer(8));
-  }
-  // Whole blobs are read-only, which stops everybody but root.
-  await chmod(path, 0o600);
-  await writeFile(path, prng.integer(10) === 0 ? bytes.subarray(0, prng.integer(bytes.length)) : bytes);
-}
-
-/** Kinds of what is kept, and for each what is no longer in the cache, so that it is needed. */
-const victims: Readonly<Record<string, readonly (readonly string[])[]>> = {
-  decoded: [[], ['blobs', 'partial'], ['index']],
-  index: [[], ['decoded'], ['decoded', 'partial', 'blobs']],
-  blobs: [['decoded'], ['decoded', 'index'], ['index']],
-  partial: [['decoded'], ['decoded', 'index'], ['index']],
-  refs: [[], ['decoded', 'partial', 'blobs', 'index']],
-};
-/** Kinds that hold what trees are made of. */
-const hot = ['decoded', 'index', 'blobs', 'partial'];
-
-/** Choose a file of the cache, take away what would stand in for it, and damage it. Returns its path in the cache. */
-async function damageCache(cache: string, prng: Prng): Promise<string> {
-  const kinds = byKind(cache, await filesBelow(cache));
-  const names = [...kinds.keys()].toSorted();
-  // One in ten is a file beside these, or whatever else lies there.
-  const warm = names.filter((name) => hot.includes(name));
-  const kind = prng.pick(prng.integer(10) === 0 ? names : warm);
-  const path = prng.pick((kinds.get(kind) ?? []).toSorted());
-  for (const folder of prng.pick(victims[kind] ?? [[]]))
-    await rm(join(cache, folder), { recursive: true, force: true });
-  await damage(path, prng);
-  return relative(cache, path);
 }
 
 /** One bit of one blob or manifest in the store is wrong, in every answer or in the first few. */
@@ -243,7 +150,7 @@ async function scenario(seed: number, prng: Prng): Promise<ScenarioResult> {
     const store = subject.store();
     const isStoreSound = prng.integer(5) !== 0;
     let victim = 'the store';
-    if (isStoreSound) victim = await damageCache(cache, prng);
+    if (isStoreSound) victim = (await damageCache(cache, prng)) ?? 'nothing';
     else {
       damageStore(store, prng);
       const lost = prng.pick([
