@@ -39,12 +39,14 @@ export async function openLocalStore(location: string, settings: Settings): Prom
   return openStore(parseLocation(location), archiveOptions(settings));
 }
 
-/** Load what the first request to a registry and the first look into these stores need. */
+/** Load what the first request to a registry, the first tree of layers and the first look into these stores need. */
 export async function prepareStores(settings: Settings, locals: readonly LocalStore[]): Promise<void> {
   if (!settings.offline) {
     const { rehearseRequest } = await import('../store/registry/rehearsal.js');
     await rehearseRequest(processEnvironment());
   }
+  const { rehearseMerge } = await import('../layer/merge/rehearse-merge.js');
+  await rehearseMerge();
   if (locals.length === 0) return;
   const { loadStoreCode } = await import('../store/open.js');
   for (const { location } of locals) await loadStoreCode(parseLocation(location));
