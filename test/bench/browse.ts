@@ -3,6 +3,7 @@ import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run as runCommand } from '../support/child.js';
 import { startDockerRegistry } from '../support/docker-registry.js';
+import { drain } from '../support/drain.js';
 import { startFaultRegistry, testCertificates } from '../support/fault-registry/index.js';
 import { sampleImage } from '../support/image-builder.js';
 import { imgfsIn, type ImgfsCommand } from '../support/imgfs-command.js';
@@ -38,21 +39,6 @@ async function* withGround(work: (ground: Ground) => AsyncIterable<Measurement>)
 async function must(imgfs: ImgfsCommand, words: readonly string[]): Promise<void> {
   const { code, stderr } = await imgfs(words);
   if (code !== 0) throw new Error(`imgfs ${words.join(' ')}: ${stderr}`);
-}
-
-/** Read a file to its end in pieces of 1 MiB, as `cat` does; resolves to its length. */
-async function drain(path: string): Promise<number> {
-  const file = await open(path, 'r');
-  const buffer = Buffer.allocUnsafe(mebibyte);
-  try {
-    for (let total = 0; ;) {
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
-      if (bytesRead === 0) return total;
-      total += bytesRead;
-    }
-  } finally {
-    await file.close();
-  }
 }
 
 async function* starting({ mountPoint, imgfs }: Ground): AsyncIterable<Measurement> {

@@ -3,12 +3,13 @@
  * `IMGFS_TEST_READ_MIB=10240` reads 10 GiB.
  */
 import assert from 'node:assert/strict';
-import { mkdir, open, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { findMount } from '../../src/fuse/mount-table.js';
 import { unmountPath } from '../../src/fuse/unmount.js';
 import { mediaTypes } from '../../src/oci/media-type.js';
+import { drain } from '../support/drain.js';
 import { startFaultRegistry } from '../support/fault-registry/index.js';
 import { descriptorJson } from '../support/image-builder.js';
 import { imgfsIn } from '../support/imgfs-command.js';
@@ -23,20 +24,6 @@ const blobs = 10;
 const cacheBytes = Math.floor((readBytes / blobs) * 2.5);
 /** What V8 and malloc may keep of a peak; 10 GiB of leaked chunks, or a tenth of them, would be far above. */
 const slackMebibytes = 24;
-
-async function drain(path: string): Promise<number> {
-  const file = await open(path, 'r');
-  const buffer = Buffer.allocUnsafe(mebibyte);
-  try {
-    for (let total = 0; ;) {
-      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
-      if (bytesRead === 0) return total;
-      total += bytesRead;
-    }
-  } finally {
-    await file.close();
-  }
-}
 
 test(
   'reading more than the cache holds leaves memory, descriptors and cache as they were',
