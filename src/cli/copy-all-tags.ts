@@ -3,7 +3,7 @@ import { copyImage } from '../image/copy/copy-image.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { locationTarget, parseLocation } from '../store/location.js';
 import { isTagLister, type ImageStore } from '../store/store.js';
-import type { PushStore } from '../image/upload/sender.js';
+import type { PushStore } from '../image/push-store.js';
 import type { Arguments, CommandContext } from './command.js';
 import { copyProgress, copySummary } from './copy-progress.js';
 import { openDestination } from './destination.js';

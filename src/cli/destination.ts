@@ -1,7 +1,7 @@
 /** Where a verb writes to: a store that is made when it is not there yet, and the name in it. */
 import { resolve } from 'node:path';
 import { assertPusher } from '../image/upload/uploads.js';
-import type { PushStore } from '../image/upload/sender.js';
+import type { PushStore } from '../image/push-store.js';
 import type { StoreDirectory } from '../image/stores.js';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import { isRegistryHost, withDefaultTag } from '../oci/reference.js';

@@ -11,7 +11,7 @@ import { referencedBlobs, type Manifest } from '../oci/manifest.js';
 import { isForeignLayer } from '../oci/media-type.js';
 import { maxManifestBytes, parseManifest } from '../oci/parse-manifest.js';
 import { isBlobStatter, type CallOptions } from '../store/store.js';
-import type { PushStore } from './upload/sender.js';
+import type { PushStore } from './push-store.js';
 
 /** Questions to the store at the same time: an image of 40 layers is answered in ten round trips. */
 const parallelChecks = 4;

@@ -2,7 +2,7 @@
 import { isThere } from '../errors/if-missing.js';
 import { digestOf, type Digest } from '../oci/digest.js';
 import { isBlobStatter, type CallOptions } from '../store/store.js';
-import type { PushStore } from './upload/sender.js';
+import type { PushStore } from './push-store.js';
 
 /** Up to here a blob goes up in one request where it can: a session for it would be one more round trip. */
 export const smallBlobBytes = 1024 * 1024;

@@ -7,12 +7,10 @@ import { createLogger } from '../../observe/log.js';
 import { isBlobStatter, type BlobUpload, type CallOptions } from '../../store/store.js';
 import { smallBlobBytes } from '../put-bytes.js';
 import { BlobTransfer } from './blob-transfer.js';
-import type { CopyDestination, CopyEvent, CopySource } from './copy-image.js';
+import type { CopyDestination, CopySource } from './copy-ends.js';
+import type { BlobOutcome, CopyEvent } from './copy-event.js';
 
 const log = createLogger('copy');
-
-/** `present`: it was there. `mounted`: another repository of the destination had it. */
-export type BlobOutcome = 'present' | 'mounted' | 'sent';
 
 /** The stores retry requests themselves; this is for sessions and bodies that break. */
 const maxAttempts = 4;

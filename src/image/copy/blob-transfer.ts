@@ -10,7 +10,7 @@ import {
   type ReadableBytes,
   type SourcedUpload,
 } from '../../store/store.js';
-import type { CopySource } from './copy-image.js';
+import type { CopySource } from './copy-ends.js';
 import { StreamedSource } from './streamed-source.js';
 
 /** Read from a file and hashed at once: 0.2 ms of the thread. */

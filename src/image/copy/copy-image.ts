@@ -10,38 +10,16 @@ import { digestAlgorithm, type Digest } from '../../oci/digest.js';
 import { referencedBlobs } from '../../oci/manifest.js';
 import { isForeignLayer, manifestKind } from '../../oci/media-type.js';
 import { parseManifest } from '../../oci/parse-manifest.js';
-import { isReferrersFinder, type CallOptions, type ImageStore } from '../../store/store.js';
+import { isReferrersFinder, type CallOptions } from '../../store/store.js';
 import { readManifest } from '../read-manifest.js';
-import type { PushStore } from '../upload/sender.js';
-import { BlobCopier, type BlobOutcome } from './blob-copier.js';
+import { BlobCopier } from './blob-copier.js';
+import type { CopyDestination, CopySource } from './copy-ends.js';
+import type { BlobOutcome, CopyEvent } from './copy-event.js';
+
+export type { CopyDestination, CopyEvent, CopySource };
 
 /** Children of children of an index: deeper nesting is nobody's. */
 const maxDepth = 4;
-
-/** The image to copy, and where it is. */
-export interface CopySource {
-  readonly store: ImageStore;
-  readonly repository: string;
-  readonly descriptor: Descriptor;
-}
-
-/** The repository to copy to. */
-export interface CopyDestination {
-  readonly store: PushStore;
-  readonly repository: string;
-}
-
-/** What a copy tells while it runs. */
-export type CopyEvent =
-  | { readonly kind: 'blob-start'; readonly digest: Digest; readonly size: number }
-  | { readonly kind: 'blob-bytes'; readonly digest: Digest; readonly bytes: number }
-  | {
-      readonly kind: 'blob-end';
-      readonly digest: Digest;
-      readonly size: number;
-      readonly outcome: BlobOutcome;
-    }
-  | { readonly kind: 'manifest'; readonly digest: Digest; readonly mediaType: string };
 
 /** What comes along, and under which names. */
 export interface CopyOptions extends CallOptions {

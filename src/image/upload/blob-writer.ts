@@ -11,7 +11,8 @@ import { digestAlgorithm, type Digest } from '../../oci/digest.js';
 import { mediaTypes } from '../../oci/media-type.js';
 import { createLogger } from '../../observe/log.js';
 import { isBlobStatter, type CallOptions } from '../../store/store.js';
-import { Sender, type PushStore } from './sender.js';
+import type { PushStore } from '../push-store.js';
+import { Sender } from './sender.js';
 import type { OwnedUpload } from './spool.js';
 import type { SpoolState, UploadPhase } from './spool-state.js';
 

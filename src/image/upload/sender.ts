@@ -7,13 +7,8 @@ import type { Descriptor } from '../../oci/descriptor.js';
 import type { Digest, DigestAlgorithm } from '../../oci/digest.js';
 import { createLogger } from '../../observe/log.js';
 import { abortError } from '../../errors/aborted.js';
-import {
-  takesSource,
-  type BlobUpload,
-  type CallOptions,
-  type ImageStore,
-  type Pusher,
-} from '../../store/store.js';
+import { takesSource, type BlobUpload, type CallOptions } from '../../store/store.js';
+import type { PushStore } from '../push-store.js';
 import { smallBlobBytes } from '../put-bytes.js';
 import type { SpooledFile } from './spooled-file.js';
 
@@ -27,8 +22,6 @@ const strideBytes = 8 * 1024 * 1024;
 
 /** Sessions and resumptions for one blob: the store has retried each request itself by then. */
 const maxAttempts = 4;
-
-export type PushStore = ImageStore & Pusher;
 
 export interface SenderOptions {
   readonly store: PushStore;

@@ -6,7 +6,7 @@ import { maxManifestBytes } from '../../oci/parse-manifest.js';
 import { createLogger } from '../../observe/log.js';
 import { isPusher, type ImageStore } from '../../store/store.js';
 import { BlobWriter, type Committed } from './blob-writer.js';
-import type { PushStore } from './sender.js';
+import type { PushStore } from '../push-store.js';
 import { UploadSpool, type OwnedUpload } from './spool.js';
 import type { ManifestAddress, SpoolState } from './spool-state.js';
 
