@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { test, type TestContext } from 'node:test';
 import { crc32 } from 'node:zlib';
+import type { BlobSource } from '../../../src/content/content.js';
 import type { SharedFileReader } from '../../../src/content/shared-file.js';
 import type { ByteRange } from '../../../src/store/store.js';
 import { DiskCache } from '../../../src/content/disk.js';
 import type { EvictableKind } from '../../../src/content/kind-list.js';
 import { encodeSpan, SpanTable } from '../../../src/layer/index/span-table.js';
+import type { Layer } from '../../../src/layer/layer.js';
 import { LayerStore } from '../../../src/layer/layer-store.js';
 import { layerAddon } from '../../../src/layer/native/layer-addon.js';
 import { DecodedFile } from '../../../src/layer/read/decoded-file.js';
@@ -25,13 +27,20 @@ function first(layers: readonly LayerStore[]): LayerStore {
 
 const options = { timeout: 60_000, skip: layerAddon() === undefined && 'needs the addon' };
 
-interface Stores {
-  readonly kinds: EvictableKind[];
-  readonly layers: LayerStore[];
-  readonly close: () => Promise<void>;
+interface Ground {
+  readonly kinds: readonly EvictableKind[];
+  readonly layers: readonly LayerStore[];
+  /** A gzip layer, open in the first store. */
+  readonly layer: Layer;
+  readonly source: BlobSource;
+  /** Of its decoded file: how the cache knows it, and where it is. */
+  readonly key: string;
+  readonly path: string;
 }
 
-async function stores(directory: string, count: number, maxBytes = 2 ** 30): Promise<Stores> {
+/** A cache with so many stores of layers on it; closed at the end of the test. */
+async function ground(t: TestContext, count = 1, maxBytes = 2 ** 30): Promise<Ground> {
+  const directory = join(await tempDir(t, 'room'), 'cache');
   const kinds: EvictableKind[] = [];
   const cache = await DiskCache.open({ directory, maxBytes });
   const registerKind = (kind: EvictableKind): ReturnType<DiskCache['registerKind']> => {
@@ -46,29 +55,22 @@ async function stores(directory: string, count: number, maxBytes = 2 ** 30): Pro
     },
   });
   const layers = Array.from({ length: count }, () => new LayerStore({ cache: watched }));
-  return {
-    kinds,
-    layers,
-    close: async () => {
-      for (const store of layers) await store.close();
-      await cache.close();
-    },
-  };
+  t.after(async () => {
+    for (const store of layers) await store.close();
+    await cache.close();
+  });
+  const source = new ScriptedStore().add(packings.gzip(tar));
+  const layer = await first(layers).openLayer(source);
+  const key = `${source.descriptor.digest.replace(':', '-')}.tar`;
+  return { kinds, layers, layer, source, key, path: join(directory, 'decoded', key) };
 }
 
 test(
   'R23 room of decoded spans is given back while the layer is open, but not of what is read without asking',
   options,
   async (t) => {
-    const directory = join(await tempDir(t, 'room'), 'cache');
-    const { kinds, layers, close } = await stores(directory, 1);
-    t.after(close);
-    const source = new ScriptedStore().add(packings.gzip(tar));
-    const layer = await first(layers).openLayer(source);
-    const whole = Buffer.alloc(tar.length);
-    await layer.readDecoded(whole, 0);
-    const key = `${source.descriptor.digest.replace(':', '-')}.tar`;
-    const path = join(directory, 'decoded', key);
+    const { kinds, layers, layer, source, key, path } = await ground(t);
+    await layer.readDecoded(Buffer.alloc(tar.length), 0);
     const before = statSync(path).blocks;
     const held = { start: 1_000_000, end: 1_200_000 };
     const open = await first(layers).openLayer(source);
@@ -89,12 +91,7 @@ test(
 );
 
 test('who reads a shared file is asked before parts of it go, and told what comes', options, async (t) => {
-  const directory = join(await tempDir(t, 'room'), 'cache');
-  const { kinds, layers, close } = await stores(directory, 1);
-  t.after(close);
-  const source = new ScriptedStore().add(packings.gzip(tar));
-  const layer = await first(layers).openLayer(source);
-  const key = `${source.descriptor.digest.replace(':', '-')}.tar`;
+  const { kinds, layer, key, path } = await ground(t);
   await layer.whenReady();
   const file = layer.sharedFile();
   assert.ok(file !== undefined);
@@ -131,7 +128,7 @@ test('who reads a shared file is asked before parts of it go, and told what come
   const told = there.reduce((sum, { start, end }) => sum + end - start, 0);
   assert.ok(told >= tar.length, `${told} of ${tar.length}`);
   for (let round = 0; round < 12; round += 1) await kinds[0]?.evict(key);
-  const bytes = readFileSync(join(directory, 'decoded', key));
+  const bytes = readFileSync(path);
   for (const { start, end } of there)
     assert.ok(bytes.subarray(start, end).equals(tar.subarray(start, end)), `${start} to ${end}`);
   assert.ok(bytes.subarray(kept.start, kept.end).equals(tar.subarray(kept.start, kept.end)));
@@ -175,14 +172,8 @@ test('spans of an earlier run are told in one piece when all of them are right',
 });
 
 test('a reader whose bytes go while it reads them gets them all the same', options, async (t) => {
-  const directory = join(await tempDir(t, 'room'), 'cache');
-  const { kinds, layers, close } = await stores(directory, 1);
-  t.after(close);
-  const source = new ScriptedStore().add(packings.gzip(tar));
-  const layer = await first(layers).openLayer(source);
-  const key = `${source.descriptor.digest.replace(':', '-')}.tar`;
-  const whole = Buffer.alloc(tar.length);
-  await layer.readDecoded(whole, 0);
+  const { kinds, layer, key } = await ground(t);
+  await layer.readDecoded(Buffer.alloc(tar.length), 0);
   let evictions = 0;
   const original = Object.getOwnPropertyDescriptor(DecodedFile.prototype, 'readAt')?.value as (
     ...given: Parameters<DecodedFile['readAt']>
@@ -201,15 +192,10 @@ test('a reader whose bytes go while it reads them gets them all the same', optio
 });
 
 test('what another process has open is left alone', options, async (t) => {
-  const directory = join(await tempDir(t, 'room'), 'cache');
   // Two stores are to each other as two processes are: each has its own descriptor.
-  const { kinds, layers, close } = await stores(directory, 2);
-  t.after(close);
-  const source = new ScriptedStore().add(packings.gzip(tar));
-  const one = await first(layers).openLayer(source);
-  await one.readDecoded(Buffer.alloc(tar.length), 0);
+  const { kinds, layers, layer, source, key } = await ground(t, 2);
+  await layer.readDecoded(Buffer.alloc(tar.length), 0);
   const other = await first(layers.slice(1)).openLayer(source);
-  const key = `${source.descriptor.digest.replace(':', '-')}.tar`;
   assert.equal(await kinds[0]?.evict(key), 0);
   await other.close();
   assert.notEqual(await kinds[0]?.evict(key), 0);
@@ -219,13 +205,8 @@ test(
   'R23 decoded bytes count under the bound of the cache, also of a layer that stays open',
   options,
   async (t) => {
-    const directory = join(await tempDir(t, 'room'), 'cache');
     const maxBytes = Math.floor(tar.length * 0.7);
-    const { layers, close } = await stores(directory, 1, maxBytes);
-    t.after(close);
-    const source = new ScriptedStore().add(packings.gzip(tar));
-    const layer = await first(layers).openLayer(source);
-    const path = join(directory, 'decoded', `${source.descriptor.digest.replace(':', '-')}.tar`);
+    const { layer, path } = await ground(t, 1, maxBytes);
     const into = Buffer.alloc(100_000);
     for (let at = 0; at + into.length < tar.length * 2; at += into.length) {
       const place = at % (tar.length - into.length);
