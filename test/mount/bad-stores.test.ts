@@ -1,6 +1,7 @@
 /**
  * Bad input of stores that are not registries, each through one mount: its errno, and in `errors.ndjson` and in
- * `user.imgfs.error` the request, the object, the cause and the next step; and after each the stores beside it go on.
+ * `user.imgfs.error` the request, the object, the cause and the next step; and after each the stores beside it go on. The
+ * command says the same, with an exit code.
  */
 import assert from 'node:assert/strict';
 import { mkdir, open, readFile, readdir, writeFile } from 'node:fs/promises';
@@ -90,12 +91,12 @@ async function containerd({ image, directory }: Ground): Promise<string> {
   return directory;
 }
 
-/** Ends a transaction again and again, as an engine that never rests; a copy of 64 MB never falls between two. */
+/** Ends a transaction again and again, as an engine that never rests; a copy of 128 MB (40 ms) falls between two on no loaded machine. */
 async function writeWithoutPause(path: string, stop: AbortSignal): Promise<void> {
   const handle = await open(path, 'r+');
   const { buffer } = await handle.read(Buffer.alloc(4096), 0, 4096, 0);
   const rootPage = Number(buffer.readBigUInt64LE(32));
-  await handle.truncate(64 << 20);
+  await handle.truncate(128 << 20);
   for (let txid = 8n; !stop.aborted; txid += 1n) {
     await handle.write(boltMeta(rootPage, txid), 0, 4096, txid % 2n === 0n ? 0 : 4096);
   }
@@ -285,6 +286,16 @@ const cases: readonly Case[] = [
 /** Of Linux. */
 const staleErrno = 116;
 
+/** The command that asks what the mount was asked: a list of a store, or what is read of an image. */
+function commandFor({ name, path }: Case, location: string, policy: string): readonly string[] {
+  if (name.includes('policy')) return ['verify', `${location}:v1`, '--policy', policy];
+  if (path === undefined) return ['repos', location];
+  if (location.startsWith('containers-storage:')) return ['inspect', `${location}localhost/app:v1`];
+  if (location.startsWith('docker-daemon:')) return ['inspect', `${location}a:b`];
+  const [tag = '', ...rest] = path.replace(/^a\/b/, 'a:b').replace('docker.io/library/', '').split('/');
+  return [path.endsWith('/') ? 'ls' : 'cat', `${location}:${tag}/${rest.join('/')}`];
+}
+
 /** A name that a directory may have. */
 const storeName = (index: number): string => `store${index}`;
 
@@ -393,6 +404,15 @@ describe(
             await readdir(join(mountPoint, good, 'v0', 'rootfs')),
           );
         }
+        // The same request as a command, in a home of its own: nothing is remembered there.
+        const words = commandFor(one, locations[index] ?? '', join(directory, 'policy.json'));
+        const command = await imgfsIn(join(directory, `home${index}`))([...words, '--retry-times', '0']);
+        if (process.env['SHOW'] !== undefined) console.error(words.join(' '), command);
+        assert.notEqual(command.code, 0, words.join(' '));
+        assert.match(command.stderr, /^imgfs: [a-z-]+: /m);
+        assert.ok(command.stderr.includes(object), `${object} is not named in ${command.stderr}`);
+        assert.match(command.stderr, one.says);
+        assert.match(command.stderr, new RegExp(`next step: .*(?:${one.nextStep.source})`));
         await one.mend?.();
         if (one.mend !== undefined) {
           // What failed may be remembered for a moment.
