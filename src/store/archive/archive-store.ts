@@ -22,7 +22,8 @@ import {
   type ArchiveFile,
   type ArchiveFileOptions,
 } from './archive-file.js';
-import { DockerArchiveLoader, type LoadOptions } from './docker-archive.js';
+import { DockerArchiveLoader } from './docker-archive.js';
+import type { LoadOptions } from './manifest-draft.js';
 import { MemberTable } from './member-table.js';
 import { loadOciArchive } from './oci-archive.js';
 import { scanTar } from './scan-tar.js';
@@ -66,6 +67,8 @@ const dockerArchive = (): ArchiveLoader => new DockerArchiveLoader();
 export interface ArchiveLoader {
   /** Gets the end of the archive while its headers are being read: what is found in it need not be looked at again. */
   foresee?(end: ArchiveBytes): void;
+  /** Called while more headers are read, with the members that have come: what they suffice for need not be done later. */
+  prepare?(members: MemberTable): void;
   load(archive: ScannedArchive, options: LoadOptions): Promise<ArchiveContents>;
 }
 
@@ -96,7 +99,7 @@ export function archiveSource(
           seen.clear();
           loader = format();
         }
-        const archive = await scan(file, seen, call);
+        const archive = await scan(file, seen, loader, call);
         const contents = await loader.load(archive, { ...options, ...call });
         seen.clear();
         const isCurrent = file.begun?.current() === file.identity;
@@ -119,22 +122,30 @@ async function statArchive(path: string, isFirst: boolean): ReturnType<typeof st
 
 const statBig = (path: string) => stat(path, { bigint: true });
 
-async function scan(file: ArchiveFile, seen: SeenBytes, call: CallOptions): Promise<ScannedArchive> {
+async function scan(
+  file: ArchiveFile,
+  seen: SeenBytes,
+  loader: ArchiveLoader,
+  call: CallOptions,
+): Promise<ScannedArchive> {
   const { handle, path, size, begun } = file;
   if (file.members !== undefined) return { file, members: new MemberTable(path, file.members), seen };
   const read = async (buffer: Buffer, position: number): Promise<number> =>
     (await handle.read(buffer, 0, buffer.length, position)).bytesRead;
   const walker = headerWalker(handle.fd, path);
+  const table = new MemberTable(path);
   const members = await scanTar(read, {
     path,
     size,
     seen,
+    onMember: (member) => table.add(member),
+    onWait: () => loader.prepare?.(table),
     ...(walker === undefined ? {} : { walker }),
     ...(begun === undefined ? {} : { begun }),
     ...call,
   });
   await file.remember?.(members);
-  return { file, members: new MemberTable(path, members), seen };
+  return { file, members: table, seen };
 }
 
 function makeSnapshot(file: ArchiveFile, contents: ArchiveContents): ArchiveSnapshot {

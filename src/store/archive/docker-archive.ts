@@ -8,39 +8,29 @@
  */
 import { ImgfsError, isImgfsError } from '../../errors/imgfs-error.js';
 import type { Descriptor } from '../../oci/descriptor.js';
-import { digestOf, isDigest, type Digest } from '../../oci/digest.js';
+import { digestOf, type Digest } from '../../oci/digest.js';
 import { maxConfigBytes, parseDiffIds } from '../../oci/image-config.js';
 import { asObject, optionalStrings, refuseField, requiredString } from '../../oci/json-fields.js';
 import { parseUntrustedJson } from '../../oci/json.js';
 import type { Manifest } from '../../oci/manifest.js';
-import { mediaTypes } from '../../oci/media-type.js';
 import { maxManifestBytes, parseManifest } from '../../oci/parse-manifest.js';
 import { parseFullName, type ImageName } from '../image-name.js';
 import { ImageTable, isSameName, type ImageEntry } from '../layout/image-table.js';
-import { remembered } from '../remembered.js';
-import type { CallOptions } from '../store.js';
 import {
   blobSize,
-  digestMember,
   readExactly,
   type ArchiveBlob,
   type ArchiveContents,
   type ScannedArchive,
 } from './archive-contents.js';
-import { sniffCompression } from './archive-file.js';
+import { ManifestDraft, type ImageMembers, type LoadOptions } from './manifest-draft.js';
+import type { MemberTable } from './member-table.js';
 import { layoutBlob, loadOciArchive } from './oci-archive.js';
 import { membersAtEnd, ParsedMembers } from './parsed-members.js';
-import { headBytes, type TarMember } from './scan-tar.js';
+import type { TarMember } from './scan-tar.js';
 import type { ArchiveBytes } from './walk-headers.js';
 
-export interface LoadOptions extends CallOptions {
-  /** Where digests are remembered that cost a pass over a layer. */
-  readonly spoolDirectory?: string;
-}
-
-interface SavedImage {
-  readonly config: string;
-  readonly layers: readonly string[];
+interface SavedImage extends ImageMembers {
   readonly names: readonly ImageName[];
 }
 
@@ -48,16 +38,25 @@ interface SavedImage {
 export class DockerArchiveLoader {
   private readonly lists = new ParsedMembers(parseSavedImages, maxManifestBytes);
   private readonly configs = new ParsedMembers((bytes) => new SavedConfig(bytes), maxConfigBytes);
+  /** Of what was foreseen. */
+  private readonly drafts = new Map<SavedImage, ManifestDraft>();
 
   /** Parse what is at the end of an archive: there writers put the list, and configs before it. */
   foresee(end: ArchiveBytes): void {
     const members = membersAtEnd(end);
     const list = members.get(listName);
     const saved = list === undefined ? undefined : this.lists.foresee(list);
-    for (const { config } of saved?.slice(0, maxForeseen) ?? []) {
-      const member = members.get(config);
-      if (member !== undefined) this.configs.foresee(member)?.foresee();
+    for (const image of saved?.slice(0, maxForeseen) ?? []) {
+      const member = members.get(image.config);
+      const config = member === undefined ? undefined : this.configs.foresee(member);
+      config?.foresee();
+      if (config !== undefined) this.drafts.set(image, new ManifestDraft(image, config));
     }
+  }
+
+  /** Go on with the manifests of what was foreseen. An archive that has its own throws them away. */
+  prepare(members: MemberTable): void {
+    for (const draft of this.drafts.values()) draft.advance(members);
   }
 
   /** @throws ImgfsError `invalid-content` naming what is missing or contradictory; `unsupported` for docker < 1.10. */
@@ -69,7 +68,7 @@ export class DockerArchiveLoader {
     for (const image of saved) {
       const config = await this.configs.of(archive, archive.members.mustFind(image.config));
       const known = sameImage(layout?.byConfig.get(config.digest) ?? [], image);
-      const descriptor = known ?? (await synthesize(archive, image, config, blobs, options));
+      const descriptor = known ?? (await this.draftOf(image, config).finish(archive, blobs, options));
       images.push({ descriptor, names: image.names });
     }
     const others = layout?.images.filter(({ descriptor }) =>
@@ -84,6 +83,12 @@ export class DockerArchiveLoader {
       ...(layout === undefined ? {} : { index: layout.index }),
       blob: (digest) => blobs.get(digest) ?? layoutBlob(archive, digest),
     };
+  }
+
+  /** What was begun, if the list and the config at the end of the archive are those that the scan has found. */
+  private draftOf(image: SavedImage, config: SavedConfig): ManifestDraft {
+    const begun = this.drafts.get(image);
+    return begun?.config === config ? begun : new ManifestDraft(image, config);
   }
 }
 
@@ -237,78 +242,4 @@ async function readLayoutManifest(
     if (isImgfsError(error)) return undefined;
     throw error;
   }
-}
-
-/**
- * The fields and their order are those of containers/image. Media types say how the layers really are stored: the digest
- * of one that is not compressed is its diffID, that of another is in its name, or has to be computed.
- */
-async function synthesize(
-  archive: ScannedArchive,
-  image: SavedImage,
-  config: SavedConfig,
-  blobs: Map<Digest, ArchiveBlob>,
-  options: LoadOptions,
-): Promise<Descriptor> {
-  const { diffIds, digest: configDigest, bytes: configBytes } = config;
-  if (diffIds.length !== image.layers.length) {
-    throw new ImgfsError(
-      'invalid-content',
-      `open docker-archive ${archive.file.path}: ${image.config} has ${diffIds.length} layers, manifest.json ${image.layers.length}`,
-      { path: archive.file.path },
-    );
-  }
-  const layers: object[] = [];
-  for (const [at, diffId] of diffIds.entries()) {
-    const member = archive.members.mustFind(image.layers[at] ?? '');
-    const compression = sniffCompression(member.head ?? (await headOf(archive, member))) ?? 'none';
-    const digest =
-      compression === 'none'
-        ? diffId
-        : (namedDigest(member) ?? (await rememberedDigest(archive, member, options)));
-    blobs.set(digest, member);
-    layers.push({ mediaType: layerTypes[compression], size: member.size, digest });
-  }
-  blobs.set(configDigest, { bytes: configBytes });
-  const mediaType = mediaTypes.dockerManifest;
-  const bytes = Buffer.from(
-    JSON.stringify({
-      schemaVersion: 2,
-      mediaType,
-      config: { mediaType: mediaTypes.dockerConfig, size: configBytes.length, digest: configDigest },
-      layers,
-    }),
-  );
-  const digest = digestOf(bytes);
-  blobs.set(digest, { bytes });
-  return { mediaType, digest, size: bytes.length };
-}
-
-const layerTypes = {
-  gzip: mediaTypes.dockerLayerGzip,
-  zstd: `${mediaTypes.dockerLayer}.zstd`,
-  xz: mediaTypes.octetStream,
-  bzip2: mediaTypes.octetStream,
-  none: mediaTypes.dockerLayer,
-} as const;
-
-/** The digest in the name of a member: `blobs/sha256/<hex>`. */
-function namedDigest({ name }: TarMember): Digest | undefined {
-  const named = name.replace(/^blobs\/([a-z0-9]+)\/([0-9a-f]+)$/, '$1:$2');
-  return isDigest(named) ? named : undefined;
-}
-
-async function headOf(archive: ScannedArchive, { offset, size }: TarMember): Promise<Buffer> {
-  const bytes = Buffer.alloc(Math.min(headBytes, size));
-  await readExactly(archive.file, bytes, offset, bytes.length);
-  return bytes;
-}
-
-/** A pass over the member, or what an earlier one gave. */
-function rememberedDigest(archive: ScannedArchive, member: TarMember, options: LoadOptions): Promise<Digest> {
-  const { path, identity } = archive.file;
-  const key = `member ${path} ${identity} ${member.offset} ${member.size}`;
-  return remembered(options.spoolDirectory, key, isDigest, () =>
-    digestMember(archive, member, 'sha256', options),
-  );
 }

@@ -8,16 +8,30 @@ const maxLinks = 3;
 
 export class MemberTable {
   private readonly path: string;
-  private readonly members = new Map<string, TarMember[]>();
+  private readonly members = new Map<string, TarMember | TarMember[]>();
+  private doubled = false;
 
   /** `path` is the archive's, for messages. */
-  constructor(path: string, members: readonly TarMember[]) {
+  constructor(path: string, members: readonly TarMember[] = []) {
     this.path = path;
-    for (const member of members) {
-      const known = this.members.get(member.name);
-      if (known === undefined) this.members.set(member.name, [member]);
-      else known.push(member);
+    for (const member of members) this.add(member);
+  }
+
+  /** A member behind all that are there. */
+  add(member: TarMember): void {
+    const known = this.members.get(member.name);
+    if (known === undefined) {
+      this.members.set(member.name, member);
+      return;
     }
+    this.doubled = true;
+    if (Array.isArray(known)) known.push(member);
+    else this.members.set(member.name, [known, member]);
+  }
+
+  /** True when some name is there more than once: what was found before the second came may be refused now. */
+  get hasDoubles(): boolean {
+    return this.doubled;
   }
 
   names(): Iterable<string> {
@@ -54,8 +68,10 @@ export class MemberTable {
 
   /** One reader takes the first of two members, another the last: only blobs, whose digest decides, may be doubled. */
   private one(name: string): TarMember | undefined {
-    const [first, ...others] = this.members.get(name) ?? [];
-    if (first === undefined || others.length === 0) return first;
+    const known = this.members.get(name);
+    if (!Array.isArray(known)) return known;
+    const [first, ...others] = known;
+    if (first === undefined) return undefined;
     const isBlob = /^blobs\/[a-z0-9]+\/[0-9a-f]+$/.test(name);
     const same = others.every(({ type, size }) => type === 'file' && size === first.size);
     return isBlob && same && first.type === 'file' ? first : this.refuse(name, 'there more than once');

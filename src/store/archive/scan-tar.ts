@@ -46,6 +46,10 @@ export interface ScanOptions extends CallOptions {
   readonly begun?: HeaderWalk;
   /** Takes what was read. */
   readonly seen?: SeenBytes;
+  /** Gets each member as it is found. */
+  readonly onMember?: (member: TarMember) => void;
+  /** Called when nothing is left to judge until the disk has given more: time for other work. */
+  readonly onWait?: () => void;
 }
 
 /** Long names and pax records of one member: paths have at most 4096 bytes, xattrs may be longer. */
@@ -78,9 +82,11 @@ async function scanMembers(window: ReadWindow, options: ScanOptions): Promise<re
     if (options.signal?.aborted === true) {
       throw new ImgfsError('interrupted', `scan ${options.path}: given up at byte ${at}`);
     }
-    const next = await readMember(window, at, options);
+    const next =
+      plainMember(window.headerAt(at), at, options.size) ?? (await readMember(window, at, options));
     if (next === undefined) break;
     members.push(next.member);
+    options.onMember?.(next.member);
     if (members.length > maxMembers) {
       throw new ImgfsError('too-large', `scan ${options.path}: more than ${maxMembers} members`);
     }
@@ -161,6 +167,7 @@ class ReadWindow {
     if (walker === undefined || this.seenBytes.find(position, blockBytes) !== undefined) return;
     const { ahead } = this;
     if (ahead !== undefined && ahead.at !== position) await walker.settle();
+    this.options.onWait?.();
     const { headers, windows, next, following } = await (ahead?.at === position
       ? ahead.walk
       : walker.walk(position));
@@ -180,6 +187,23 @@ function begin(walker: HeaderWalker, at: number): Promise<HeaderWalk> {
 interface Found {
   readonly member: TarMember;
   readonly end: number;
+}
+
+/**
+ * The member of a header that needs nothing else to be judged, which is nearly every one: a file with an ordinary name and no
+ * extension header before it. Undefined for all others.
+ */
+function plainMember(header: WalkedHeader | undefined, at: number, fileSize: number): Found | undefined {
+  if (header?.flag !== '0' || header.linkname !== '' || !plainName.test(header.name)) {
+    return undefined;
+  }
+  const { name, size, head } = header;
+  const offset = at + blockBytes;
+  if (offset + size > fileSize || head.length < Math.min(headBytes, size)) return undefined;
+  return {
+    member: { name, type: 'file', offset, size, linkname: decodeName(''), head },
+    end: offset + padded(size),
+  };
 }
 
 /** The member at `at`, extension headers taken together; undefined at the end of the archive. */

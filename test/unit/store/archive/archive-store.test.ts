@@ -129,6 +129,22 @@ describe('docker-archive', limits, () => {
     }
   });
 
+  it('refuses a layer that is there once more behind a list that was read beforehand', async (t) => {
+    const entries = savedEntries([{ image: await sampleImage(), tags: ['real:v1'] }]);
+    const filler = [1, 2, 3, 4, 5, 6].map((at) => ({
+      name: `filler-${at}`,
+      content: Buffer.alloc(200_000, at),
+    }));
+    const layer = entries.find(({ name }) => name.endsWith('.tar'));
+    assert.ok(layer);
+    const doubled = [layer, ...filler, ...entries];
+    await rejects(
+      openArchiveStore('docker-archive', await write(t, await buildTar(doubled))),
+      'invalid-content',
+      /there more than once/,
+    );
+  });
+
   it('reads the older form: directories of layers, links between equal ones, metadata anywhere', async (t) => {
     const image = await sampleImage();
     const [first, second] = image.layers;
