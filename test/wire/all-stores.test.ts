@@ -153,7 +153,7 @@ async function dockerd({ directory, source, cleanups }: Scene, t: TestContext): 
       ? await refusalOf(engine.socket, theirs)
       : (/the engine at .* says: (.*)/.exec(loaded.stderr)?.[1] ?? '');
     assert.notEqual(why, '', loaded.stderr);
-    t.diagnostic(`dockerd takes this image from nobody: ${why}`);
+    t.diagnostic(`dockerd does not take this image: ${why}`);
     return [];
   }
   return [
@@ -167,8 +167,11 @@ async function dockerd({ directory, source, cleanups }: Scene, t: TestContext): 
 }
 
 /** A tar of the files as umoci unpacks them, and the blobs of the layout as an OCI-SIF. */
-async function tarballAndSif({ directory, path, tag }: Scene): Promise<Place[]> {
-  await mustRun('umoci', ['raw', 'unpack', '--image', `${path}:${tag}`, join(directory, 'unpacked')], tool);
+async function tarballAndSif({ directory, source }: Scene): Promise<Place[]> {
+  // umoci knows no zstd.
+  const readable = join(directory, 'recoded');
+  await skopeo('--dest-compress-format', 'gzip', source, `oci:${readable}:x`);
+  await mustRun('umoci', ['raw', 'unpack', '--image', `${readable}:x`, join(directory, 'unpacked')], tool);
   const tar = join(directory, 'rootfs.tar');
   await mustRun(
     'tar',
