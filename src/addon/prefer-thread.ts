@@ -6,8 +6,8 @@
  *
  * JavaScript waits for other threads as well: for locks that threads of libuv's pool hold, and at each collection of garbage
  * for those of V8 to come to a stop. Where they are ordinary ones and were put off in that moment, the preferred thread
- * waits as long as they do: 4 to 11 ms were seen for each, with neither a processor used nor asked for. So they come next.
- * While the addon computes on them they are ordinary (native/src/ordinary-work.h).
+ * waits as long as they do: 4 to 11 ms were seen for each, with neither a processor used nor asked for. So they are preferred
+ * as well. While the addon computes on them they are ordinary (native/src/ordinary-work.h).
  */
 import { readdirSync, writeFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
@@ -19,15 +19,11 @@ interface ThreadAddon {
 }
 
 /**
- * What a thread may run ahead of others is their share of what it ran itself, and Linux gives it to them 4 ms at a time: at
- * -10 that is once for each 40 ms of work, at -20 for 350. A new mount has about 300 ms to do when it is first walked
- * through, and rests otherwise.
+ * Of the thread, of those that it waits for, and of the session. At -20 for the thread alone it had to let others run less
+ * often, but Linux shares what a session has between processors by the weight of its threads there: beside two busy
+ * loops of another session the rest of this process was put off, and the thread was held up 20 and 40 ms instead of 12 and 25.
  */
-const preferredNice = -20;
-/** Of the threads that it waits for. */
-const helperNice = -10;
-/** Where a session of its own stands among others. */
-const sessionNice = -10;
+const preferredNice = -10;
 
 /**
  * What the thread asks for at a time, in microseconds; who asks for less waits less (EEVDF, Linux 6.12). Ordinary
@@ -44,8 +40,9 @@ export interface ThreadPreference {
 }
 
 /**
- * Prefer the thread that calls, and less so those that the process has by now: Node's. Threads and children that come later
- * are ordinary. Without the right to a lower nice value it only asks for short slices. A process that was started with another nice value keeps that: somebody chose it.
+ * Prefer the thread that calls and those that the process has by now, which are Node's. Threads and children that come later
+ * are ordinary. Without the right to a lower nice value it only asks for short slices. A process that was started with
+ * another nice value keeps that: somebody chose it.
  * @param ownSession the process leads a session of its own: Linux schedules sessions against each other before it looks
  *   at threads (sched(7), "The autogroup feature"), so the session is preferred as well.
  */
@@ -57,7 +54,7 @@ export function preferThisThread(ownSession: boolean): ThreadPreference {
   if (found !== ordinaryNice) return { nice: prefer(self, found, sliceUs) === 0 ? found : undefined };
   if (prefer(self, preferredNice, sliceUs) !== 0)
     return { nice: prefer(self, ordinaryNice, sliceUs) === 0 ? ordinaryNice : undefined };
-  for (const thread of otherThreads()) prefer(thread, helperNice, sliceUs);
+  for (const thread of otherThreads()) prefer(thread, preferredNice, sliceUs);
   if (ownSession) preferSession();
   return { nice: preferredNice };
 }
@@ -75,7 +72,7 @@ function otherThreads(): number[] {
 
 function preferSession(): void {
   try {
-    writeFileSync('/proc/self/autogroup', String(sessionNice));
+    writeFileSync('/proc/self/autogroup', String(preferredNice));
   } catch {
     // Kernels without it, and those where control groups decide: the thread's own nice value is all there is.
   }
