@@ -58,6 +58,7 @@
         "src/tar/parser-state.cc",
         "src/tar/parser.cc",
         "src/tar/pax.cc",
+        "src/tar/polled-read.cc",
         "src/tar/sparse.cc",
         "src/thread-module.cc",
         "src/zstd-decoder.cc"

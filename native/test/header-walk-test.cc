@@ -1,4 +1,12 @@
 // Walking over the headers of an archive, without Node.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "../src/tar/polled-read.h"
 #include "check.h"
 #include "sample-archive.h"
 #include "walk-check.h"
@@ -57,4 +65,30 @@ TEST(walkDamaged, "a header with any byte changed ends a walk or is another head
       CHECK(wrongWalks(damaged) == nullptr);
     }
   }
+}
+
+TEST(polledReads, "reads that wait awake give what is there, and say why there is no more") {
+  std::FILE* disk = std::tmpfile();
+  CHECK(disk != nullptr);
+  const int fd = fileno(disk);
+  std::string bytes(300'000, 'x');
+  for (size_t at = 0; at < bytes.size(); ++at) bytes[at] = static_cast<char>(at * 7 + at / 256);
+  CHECK_EQUAL(pwrite(fd, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  fsync(fd);
+  PolledReader reader(fd);
+  for (const size_t at : {0u, 1u, 4095u, 200'000u, 299'999u, 300'000u, 400'000u}) {
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    std::string got(5000, '\0');
+    int error = 0;
+    const size_t length = reader.read(reinterpret_cast<uint8_t*>(&got[0]), got.size(), at, error);
+    CHECK_EQUAL(error, 0);
+    CHECK_EQUAL(length, at < bytes.size() ? std::min<size_t>(5000, bytes.size() - at) : 0);
+    CHECK(length == 0 || bytes.compare(at, length, got, 0, length) == 0);
+  }
+  std::fclose(disk);
+  uint8_t byte = 0;
+  int error = 0;
+  PolledReader closed(-1);
+  CHECK_EQUAL(closed.read(&byte, 1, 0, error), 0);
+  CHECK_EQUAL(error, EBADF);
 }

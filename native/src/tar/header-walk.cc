@@ -2,15 +2,14 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <utility>
 
 #include "header.h"
 #include "numbers.h"
+#include "polled-read.h"
 
 namespace imgfs {
 
@@ -52,22 +51,9 @@ std::optional<uint64_t> note(HeaderWalk& walk, uint64_t at, const uint8_t* block
   return kBlock + (*size + kBlock - 1) / kBlock * kBlock;
 }
 
-// Bytes that were read: fewer at the end of the file, or when it cannot be read.
-uint64_t readAt(int fd, uint8_t* bytes, uint64_t length, uint64_t offset, int& error) {
-  uint64_t filled = 0;
-  while (filled < length) {
-    const ssize_t got = pread(fd, bytes + filled, length - filled, static_cast<off_t>(offset + filled));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) error = errno;
-    if (got <= 0) break;
-    filled += static_cast<uint64_t>(got);
-  }
-  return filled;
-}
-
 class Walker {
  public:
-  Walker(int fd, uint64_t size, HeaderWalk& walk) : fd_(fd), size_(size), walk_(walk) {}
+  Walker(PolledReader& reader, uint64_t size, HeaderWalk& walk) : reader_(reader), size_(size), walk_(walk) {}
 
   // True when the header at `at` is among the bytes that were read.
   bool has(uint64_t at) const { return at >= start_ && at + kBlock <= end_; }
@@ -115,11 +101,11 @@ class Walker {
     until = std::min(until, size_);
     if (until <= end_) return;
     walk_.bytes.resize(base_ + (until - start_));
-    end_ += readAt(fd_, walk_.bytes.data() + base_ + (end_ - start_), until - end_, end_, walk_.error);
+    end_ += reader_.read(walk_.bytes.data() + base_ + (end_ - start_), until - end_, end_, walk_.error);
     walk_.bytes.resize(base_ + (end_ - start_));
   }
 
-  int fd_;
+  PolledReader& reader_;
   uint64_t size_;
   HeaderWalk& walk_;
   // The window under way, and where its bytes begin among those of all.
@@ -150,19 +136,20 @@ void walkFrom(Walker& walker, HeaderWalk& walk, uint64_t at, uint64_t size, Cloc
   }
 }
 
-void readEnd(int fd, uint64_t size, HeaderWalk& walk) {
+void readEnd(PolledReader& reader, uint64_t size, HeaderWalk& walk) {
   walk.endOffset = static_cast<double>(size - kEndBytes);
   walk.endBytes.resize(kEndBytes);
   // Nobody has to have it: the walk comes there and says what is wrong.
   int error = 0;
-  walk.endBytes.resize(readAt(fd, walk.endBytes.data(), kEndBytes, size - kEndBytes, error));
+  walk.endBytes.resize(reader.read(walk.endBytes.data(), kEndBytes, size - kEndBytes, error));
 }
 
 }  // namespace
 
 HeaderWalk walkHeaders(int fd, uint64_t at, uint64_t size, uint64_t budgetUs) {
   HeaderWalk walk;
-  Walker walker(fd, size, walk);
+  PolledReader reader(fd);
+  Walker walker(reader, size, walk);
   walkFrom(walker, walk, at, size, Clock::now() + std::chrono::microseconds(budgetUs), [](uint64_t) {});
   walker.close();
   return walk;
@@ -174,8 +161,11 @@ void walkHeadersInParts(int fd, uint64_t at, uint64_t size, uint64_t budgetUs,
   HeaderWalk walk;
   struct stat status {};
   if (size == 0 && fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) size = static_cast<uint64_t>(status.st_size);
-  Walker walker(fd, size, walk);
+  PolledReader reader(fd);
+  Walker walker(reader, size, walk);
   const auto handOver = [&](uint64_t next) {
+    // The disk is at work while the part is put together and its reader is woken.
+    posix_fadvise(fd, static_cast<off_t>(next), kWanted, POSIX_FADV_WILLNEED);
     HeaderWalk part = walker.handOver();
     part.next = static_cast<double>(next);
     part.isLast = false;
@@ -188,7 +178,7 @@ void walkHeadersInParts(int fd, uint64_t at, uint64_t size, uint64_t budgetUs,
   walkFrom(walker, walk, at, size, stop, [&](uint64_t next) {
     const bool nearsEnd = !wantsEnd && size - next <= next - partStart;
     if (!nearsEnd && walk.headers.size() < (wantsEnd ? kFirstPartHeaders : kPartHeaders)) return;
-    if (wantsEnd) readEnd(fd, size, walk);
+    if (wantsEnd) readEnd(reader, size, walk);
     handOver(next);
     partStart = next;
     wantsEnd = false;
