@@ -4,17 +4,19 @@
  * command says the same, with an exit code.
  */
 import assert from 'node:assert/strict';
-import { mkdir, open, readFile, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Worker } from 'node:worker_threads';
 import { gzipSync } from 'node:zlib';
 import { findMount } from '../../src/fuse/mount-table.js';
 import { unmountPath } from '../../src/fuse/unmount.js';
 import { digestHex } from '../../src/oci/digest.js';
 import { buildSaved, directoryEntries, savedEntries } from '../support/archive-writer.js';
-import { boltMeta, buildBolt, varint } from '../support/bolt-writer.js';
+import { writeWithoutPause } from '../support/bolt-busy-writer.js';
+import { buildBolt, varint } from '../support/bolt-writer.js';
 import { run } from '../support/child.js';
 import { addStoredImage } from '../support/containers-storage.js';
 import { startFakeEngine, type FakeEngine } from '../support/fake-engine.js';
@@ -91,18 +93,6 @@ async function containerd({ image, directory }: Ground): Promise<string> {
   return directory;
 }
 
-/** Ends a transaction again and again, as an engine that never rests; a copy of 128 MB (40 ms) falls between two on no loaded machine. */
-async function writeWithoutPause(path: string, stop: AbortSignal): Promise<void> {
-  const handle = await open(path, 'r+');
-  const { buffer } = await handle.read(Buffer.alloc(4096), 0, 4096, 0);
-  const rootPage = Number(buffer.readBigUInt64LE(32));
-  await handle.truncate(128 << 20);
-  for (let txid = 8n; !stop.aborted; txid += 1n) {
-    await handle.write(boltMeta(rootPage, txid), 0, 4096, txid % 2n === 0n ? 0 : 4096);
-  }
-  await handle.close();
-}
-
 async function engineWith(
   { test: t, image }: Ground,
   change: (engine: FakeEngine) => void,
@@ -123,7 +113,7 @@ const other = 'localhost/other/v1/manifest.json';
 
 /** What is under way while one case is looked at. */
 let held: FakeEngine | undefined;
-const rest = new AbortController();
+let writer: Worker | undefined;
 
 const cases: readonly Case[] = [
   {
@@ -236,12 +226,12 @@ const cases: readonly Case[] = [
     name: 'containerd with a database that is being written to',
     make: async (ground) => {
       const path = join(await containerd(ground), 'io.containerd.metadata.v1.bolt/meta.db');
-      ground.test.after(() => rest.abort());
-      writeWithoutPause(path, rest.signal).catch(() => undefined);
+      writer = writeWithoutPause(path);
+      ground.test.after(() => writer?.terminate());
       return `containerd:[default@${ground.directory}]`;
     },
     errno: 'EBUSY', says: /read .*meta\.db: it was written to whenever it was read/, nextStep: /try again when containerd/,
-    mend: async () => rest.abort(),
+    mend: async () => void (await writer?.terminate()),
   },
   {
     name: 'docker-daemon that is absent',
