@@ -101,10 +101,12 @@ export class DiskCache implements ContentCache {
       isOpen: (digest) => this.#table.isOpen(digest),
       isPinned: (digest) => this.#pins.has(digest),
     };
+    // Folders are listed in this order: what another process has, and names meanwhile, is found in one at least.
+    const partials = this.#ledger.register(partialKind(paths, inUse));
     for (const algorithm of algorithms) {
       this.#blobLedgers.set(algorithm, this.#ledger.register(blobKind(paths, algorithm, inUse)));
     }
-    this.#context = this.#makeContext(options, this.#ledger.register(partialKind(paths, inUse)));
+    this.#context = this.#makeContext(options, partials);
     this.#table = new BlobTable(this.#context);
     this.#lender = {
       acquire: (source) => this.#table.acquire(source),

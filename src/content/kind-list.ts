@@ -160,15 +160,19 @@ export class KindList implements KindLedger {
 
   /** Forget entries that a comparison did not find, unless they were made since it began. */
   async #sweep(round: number, startedMs: number): Promise<void> {
+    const isGone = (key: string): boolean => {
+      const entry = this.entries.peek(key);
+      const isKept = entry === undefined || entry.owned === true || entry.usedMs >= startedMs;
+      return !isKept && entry.seen !== round;
+    };
     const gone: string[] = [];
     let looked = 0;
     for (const key of this.entries.keys()) {
-      const entry = this.entries.peek(key);
-      const kept = entry === undefined || entry.owned === true || entry.usedMs >= startedMs;
-      if (!kept && entry.seen !== round) gone.push(key);
+      if (isGone(key)) gone.push(key);
       if ((looked += 1) % sliceKeys === 0) await nextTurn();
     }
-    for (const key of gone) this.delete(key);
+    // It may have been made anew in a turn between.
+    for (const key of gone) if (isGone(key)) this.delete(key);
   }
 
   /** The entries as victims, the one used longest ago first. An entry that may not go is passed over. */

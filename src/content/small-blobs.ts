@@ -176,6 +176,8 @@ export class SmallBlobs {
       await syncFile(fd);
       await fs.rename(temporary, path);
       await syncFolder(folder);
+      // In one turn: counted twice, it would have something evicted.
+      reservation.release();
       this.#context.blobAdded(digest, bytes.length);
     } catch (error) {
       await removePath(temporary);

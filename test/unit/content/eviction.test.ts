@@ -68,6 +68,30 @@ test('the cache stays under its bound, and what was used last stays', { timeout 
   assert.ok(kept >= 3 && kept <= 5, `${kept} kept`);
 });
 
+test(
+  'what another process keeps is looked at before more is promised than the slack',
+  { timeout },
+  async (t) => {
+    const bound = 1000 * kibi;
+    const directory = await tempDir(t, 'two');
+    const store = new ScriptedStore();
+    await withCache({ directory, maxBytes: bound }, async (late) => {
+      // It knows that there is nothing, and will not look again because of the time.
+      await late.usage({ wait: true });
+      await withCache({ directory, maxBytes: bound }, async (other) => {
+        for (let seed = 1; seed <= 4; seed += 1)
+          await copyBlob(other, store.add(patterned(200 * kibi, seed)));
+      });
+      for (let seed = 5; seed <= 8; seed += 1) {
+        await copyBlob(late, store.add(patterned(200 * kibi, seed)));
+        // The first one is promised before it looks: 200 KiB are more than 3 %, which is when it does.
+        const bytes = await bytesOnDisk(directory);
+        assert.ok(bytes <= bound + 200 * kibi + 8 * kibi, `${bytes} bytes after blob ${seed}`);
+      }
+    });
+  },
+);
+
 test('the order of use survives a restart', { timeout }, async (t) => {
   const directory = await tempDir(t, 'order');
   const store = new ScriptedStore();

@@ -60,6 +60,19 @@ test('a listing does not bring back what went while it was taken', async () => {
   assert.deepEqual(list.usage(), { entries: 0, bytes: 0 });
 });
 
+test('what is made anew while a long list is gone through is not forgotten', async () => {
+  const list = listOf();
+  for (let n = 0; n < 1500; n += 1) list.set(`${n}`, kibi);
+  list.set('again', kibi);
+  await tick();
+  const comparing = compared(list, [], () => undefined);
+  // Gone by the listing; the sweep gives way after a thousand, the newest first.
+  await Promise.resolve();
+  list.set('again', 2 * kibi);
+  await comparing;
+  assert.deepEqual(list.usage(), { entries: 1, bytes: 2 * kibi });
+});
+
 test('what has its room reserved lets nothing be evicted', () => {
   let grown = 0;
   const list = listOf(() => (grown += 1));
