@@ -52,6 +52,7 @@ export class BlobWriter {
   #committing: Promise<Committed> | undefined;
   /** Changes since the last commit, or never committed. */
   #dirty = true;
+  #isChanging = false;
   #pumping: Promise<void> | undefined;
   /** Sending on arrival failed, or is of no use: the rest is sent on commit. */
   #pumpOff: boolean;
@@ -106,6 +107,11 @@ export class BlobWriter {
     return this.#failure;
   }
 
+  /** Changed since somebody last had it committed: only who changes it knows when it is whole again. */
+  get isChanging(): boolean {
+    return this.#isChanging;
+  }
+
   /** Take all of `data` at `position`. @throws ImgfsError `cache-full`. */
   async write(data: Uint8Array, position: number): Promise<void> {
     this.#checkAlive();
@@ -152,6 +158,7 @@ export class BlobWriter {
    */
   commit(): Promise<Committed> {
     this.#checkAlive();
+    this.#isChanging = false;
     if (!this.#dirty && this.#committed !== undefined) return Promise.resolve(this.#committed);
     this.#committing ??= this.#commit().finally(() => {
       this.#committing = undefined;
@@ -209,6 +216,7 @@ export class BlobWriter {
 
   /** Content from `position` on is about to change. */
   async #change(position: number): Promise<void> {
+    this.#isChanging = true;
     await this.#committing?.catch(() => undefined);
     this.#dirty = true;
     this.#committed = undefined;

@@ -298,9 +298,12 @@ export class Uploads {
   #retryLater(writer: BlobWriter, attempt: number): void {
     const pause = this.retryPauseMs(attempt);
     const { id } = writer.state;
+    clearTimeout(this.#retries.get(id));
     const timer = setTimeout(() => {
       this.#retries.delete(id);
       if (this.#closed || !this.#active.has(id)) return;
+      // `cp` of the same file again has cut it, and writes it anew: what is there now is not what anybody wants sent.
+      if (writer.isChanging) return this.#retryLater(writer, attempt);
       this.commit(writer)
         .then(
           () => (writer.holders > 0 ? undefined : this.close(writer)),

@@ -78,6 +78,30 @@ test('a large blob is sent while it arrives', { timeout }, async (t) => {
   assert.ok(isStored(bytes));
 });
 
+test('a failed upload that is written anew is not sent by itself meanwhile', { timeout }, async (t) => {
+  const { store, place, registry, directory, isStored } = await setUp(t);
+  const uploads = new Uploads({ cacheDirectory: directory, retryAfterMs: [10] });
+  t.after(() => uploads.drain(1000));
+  registry.fault({ match: { method: ['POST', 'PUT', 'PATCH'] }, fault: { kind: 'status', status: 507 } });
+  const [before, bytes] = [bytesOf(50_000), bytesOf(70_000, 8)];
+  const writer = await uploads.start({ ...place, store });
+  await writer.write(before, 0);
+  await assert.rejects(writer.commit(), { code: 'unavailable' });
+  await uploads.close(writer);
+  await writer.truncate(0);
+  registry.clearFaults();
+  for (const [from, to] of [
+    [0, 30_000],
+    [30_000, 70_000],
+  ] as const) {
+    await new Promise((wake) => setTimeout(wake, 50));
+    await writer.write(bytes.subarray(from, to), from);
+  }
+  await writer.commit();
+  assert.ok(isStored(bytes));
+  assert.equal(registry.content.repositories.get('group/app')?.blobs.size, 1);
+});
+
 test('what the repository has is not sent, what another one has is mounted', { timeout }, async (t) => {
   const { store, place, registry, directory } = await setUp(t);
   const bytes = bytesOf(50_000);
