@@ -147,13 +147,13 @@ export class Ledger {
   async reserve(neededBytes: number): Promise<Reservation | undefined> {
     const bytes = onDisk(neededBytes);
     if (!this.#scannedOnce) this.#listSoon(bytes);
-    else if (Date.now() >= this.#nextScanMs) {
+    else if (Date.now() >= this.#nextScanMs || this.#isUnlisted(bytes, slack / 2)) {
       const scan = this.rescan();
       // As short as its folder, and worth waiting for only when the bound is near.
       if (this.bytes + this.#reserved + bytes > this.maxBytes * 0.9) await scan;
     }
     do {
-      // 2 ms for each 3 % of the bound, and mostly none: a listing in time was enough.
+      // Seldom: a listing in time was enough, or one began when half of it was promised.
       while (this.#isUnlisted(bytes)) await this.rescan();
       if (!(await this.makeRoom(bytes))) return undefined;
       // Others may have been promised the same room while this one waited for its turn.
@@ -184,8 +184,8 @@ export class Ledger {
   }
 
   /** So much more would be too much without looking what other processes did meanwhile. */
-  #isUnlisted(bytes: number): boolean {
-    return !this.#closed && this.#unlisted > 0 && this.#unlisted + bytes > this.maxBytes * slack;
+  #isUnlisted(bytes: number, share = slack): boolean {
+    return !this.#closed && this.#unlisted > 0 && this.#unlisted + bytes > this.maxBytes * share;
   }
 
   #fits(bytes: number): boolean {
