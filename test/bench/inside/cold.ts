@@ -63,6 +63,7 @@ export async function* cold(ground: Ground): AsyncIterable<Measurement> {
     ours.set(operation, cost);
     yield row(operation, cost);
     if (operation === 'cat') {
+      await dropPageCacheAndSettle();
       const hashed = await curlHashed(ground);
       yield {
         what: '  against curl | sha256sum of all layers',
@@ -73,6 +74,7 @@ export async function* cold(ground: Ground): AsyncIterable<Measurement> {
     }
   }
   const whole = ours.get('tar')?.ms ?? Number.NaN;
+  await dropPageCacheAndSettle();
   const untarred = await curlUntarred(ground);
   yield {
     what: '  tar against curl | tar x of all layers',
