@@ -1,4 +1,7 @@
 // Files of decoded layers: locks on them and holes in them.
+#include <functional>
+#include <memory>
+
 #include "bytes.h"
 #include "fuse/napi-values.h"
 #include "layer-calls.h"
@@ -8,44 +11,20 @@ namespace imgfs {
 
 namespace {
 
-class LockTask final : public Task {
- public:
-  explicit LockTask(int fd) : fd_(fd) {}
-  void run() override { locked_ = lockShared(fd_); }
-  napi_value result(napi_env env) override {
-    napi_value result;
-    napi_get_boolean(env, locked_, &result);
-    return result;
-  }
-
- private:
-  int fd_;
-  bool locked_ = false;
-};
-
-class PunchTask final : public Task {
- public:
-  PunchTask(int fd, int mapFd, std::vector<Hole> holes) : fd_(fd), mapFd_(mapFd), holes_(std::move(holes)) {}
-  void run() override { punched_ = punchHoles(fd_, mapFd_, holes_); }
-  napi_value result(napi_env env) override {
-    napi_value result;
-    napi_get_boolean(env, punched_, &result);
-    return result;
-  }
-
- private:
-  int fd_;
-  int mapFd_;
-  std::vector<Hole> holes_;
-  bool punched_ = false;
-};
+// Promise<boolean>: whether `work` succeeded on the thread pool.
+napi_value whether(napi_env env, const char* name, std::function<bool()> work) {
+  const auto done = std::make_shared<bool>(false);
+  return fuse::promise(
+      env, name, [done, work = std::move(work)] { *done = work(); },
+      [done](napi_env env) { return fuse::toBoolean(env, *done); });
+}
 
 // lockShared(fd) -> Promise<boolean>
 napi_value lockSharedCall(napi_env env, napi_callback_info info) {
   Arguments args(env, info);
   const double fd = args.number(0);
   if (!args.ok()) return nullptr;
-  return Task::start(env, std::make_unique<LockTask>(static_cast<int>(fd)), "imgfs:lock");
+  return whether(env, "imgfs:lock", [fd = static_cast<int>(fd)] { return lockShared(fd); });
 }
 
 // punchHoles(fd, mapFd, holes) -> Promise<boolean>; three f64 for each hole: start, end, place in the map
@@ -63,8 +42,9 @@ napi_value punchHolesCall(napi_env env, napi_callback_info info) {
     hole.mapIndex = static_cast<uint64_t>(reader.value<double>());
     if (hole.end > hole.start) holes.push_back(hole);
   }
-  auto task = std::make_unique<PunchTask>(static_cast<int>(fd), static_cast<int>(mapFd), std::move(holes));
-  return Task::start(env, std::move(task), "imgfs:punch");
+  return whether(env, "imgfs:punch", [fd = static_cast<int>(fd), mapFd = static_cast<int>(mapFd), holes = std::move(holes)] {
+    return punchHoles(fd, mapFd, holes);
+  });
 }
 
 }  // namespace

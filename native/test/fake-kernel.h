@@ -123,6 +123,14 @@ inline ReadIn readIn(uint64_t fh, uint64_t offset, uint32_t size) {
   return in;
 }
 
+// JavaScript's answer to an OPEN whose pages the kernel may keep; `script` is its handle.
+inline OpenAnswer cachedAnswer(uint64_t script) {
+  OpenAnswer answer;
+  answer.script = script;
+  answer.keepCache = true;
+  return answer;
+}
+
 inline PackedEntry unpacked(const std::string& bytes) {
   PackedEntry entry;
   size_t at = 0;

@@ -20,9 +20,7 @@ TEST(wholeFile, "a complete file passes through, with one id, and is opened agai
   char path[] = "/tmp/imgfs-native-test-XXXXXX";
   int fd = mkstemp(path);
   CHECK(fd >= 0 && ftruncate(fd, 10000) == 0);
-  OpenAnswer answer;
-  answer.script = 5;
-  answer.keepCache = true;
+  OpenAnswer answer = cachedAnswer(5);
   answer.complete = true;
   answer.fd = fd;
   uint32_t flags = 0;
@@ -36,9 +34,7 @@ TEST(wholeFile, "a complete file passes through, with one id, and is opened agai
   rig.send(kOpen, 7, raw(OpenIn{O_RDONLY, 0}));
   Job job = rig.job();
   CHECK_EQUAL(job.kind, static_cast<uint32_t>(kOpen));
-  OpenAnswer other;
-  other.script = 6;
-  other.keepCache = true;
+  OpenAnswer other = cachedAnswer(6);
   rig.server.replyOpen(job.id, other);
   OpenOut out = rig.body<OpenOut>();
   CHECK((out.openFlags & kOpenPassthrough) != 0 && out.backingId == first);
@@ -51,9 +47,7 @@ TEST(mixedOpens, "while a cached handle lives, no handle passes through") {
   Rig rig;
   rig.lookup("a", 7, kFile, 10000);
   int fd = memoryFile(10000);
-  OpenAnswer partial;
-  partial.script = 5;
-  partial.keepCache = true;
+  OpenAnswer partial = cachedAnswer(5);
   partial.fd = fd;
   uint32_t flags = 0;
   uint64_t a = rig.open(7, partial, &flags);
@@ -74,9 +68,7 @@ TEST(noRight, "without the right to register files, complete ones are read by pr
   rig.channel.failBacking(EPERM);
   rig.lookup("a", 7, kFile, 10000);
   int fd = memoryFile(10000);
-  OpenAnswer answer;
-  answer.script = 5;
-  answer.keepCache = true;
+  OpenAnswer answer = cachedAnswer(5);
   answer.complete = true;
   answer.fd = fd;
   uint32_t flags = 0;

@@ -18,9 +18,7 @@ TEST(parkedReads, "reads of what is missing wait for one fill and are answered f
   Rig rig;
   rig.lookup("a", 7, kFile, 100000);
   int fd = memoryFile(150000);
-  OpenAnswer answer;
-  answer.script = 5;
-  answer.keepCache = true;
+  OpenAnswer answer = cachedAnswer(5);
   answer.fd = fd;
   answer.base = 1000;
   answer.present = {{0, 4096}};
@@ -141,9 +139,7 @@ TEST(damagedFile, "a file that is shorter than it should be is not trusted") {
   Rig rig;
   rig.lookup("a", 7, kFile, 100000);
   int fd = memoryFile(50000);
-  OpenAnswer answer;
-  answer.script = 5;
-  answer.keepCache = true;
+  OpenAnswer answer = cachedAnswer(5);
   answer.fd = fd;
   answer.present = {{0, 100000}};
   uint64_t fh = rig.open(7, answer);
@@ -158,9 +154,7 @@ TEST(mappedReads, "large reads of what is in memory are answered out of a mappin
   size_t size = 5000000, base = 1000;
   rig.lookup("a", 7, kFile, size - base);
   int fd = memoryFile(size, true);
-  OpenAnswer answer;
-  answer.script = 5;
-  answer.keepCache = true;
+  OpenAnswer answer = cachedAnswer(5);
   answer.fd = fd;
   answer.base = base;
   answer.present = {{0, size - base}};
@@ -189,9 +183,7 @@ TEST(segments, "a file of segments is read across their borders, and asked for w
   Rig rig;
   rig.lookup("a", 7, kFile, 300000);
   int fd = memoryFile(200000);
-  OpenAnswer answer;
-  answer.script = 5;
-  answer.keepCache = true;
+  OpenAnswer answer = cachedAnswer(5);
   answer.segmented = true;
   uint64_t fh = rig.open(7, answer);
   uint64_t first = rig.send(kRead, 7, raw(readIn(fh, 0, 131072)));

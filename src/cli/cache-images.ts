@@ -7,6 +7,7 @@ import { parseDigest } from '../oci/digest.js';
 import { parsePlatform } from '../oci/platform.js';
 import type { Arguments, CommandContext } from './command.js';
 import { assertRegistryName } from './image-cache.js';
+import { listOf } from './list-of.js';
 import { readInput } from './read-input.js';
 
 type Action = (cache: ImageCache, args: Arguments, context: CommandContext) => Promise<number | void>;
@@ -17,10 +18,7 @@ function needed(args: Arguments, what: string): string {
   throw new ImgfsError('usage', `cache ${String(args['action'])} needs ${what}`);
 }
 
-function more(args: Arguments): string[] {
-  const value = args['more'];
-  return value === undefined ? [] : (Array.isArray(value) ? value : [value]).map(String);
-}
+const more = (args: Arguments): string[] => listOf(args['more']);
 
 async function known(cache: ImageCache, reference: string): Promise<Descriptor> {
   const descriptor = await cache.findDescriptor(reference);

@@ -4,14 +4,14 @@
  */
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { closeSync, existsSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { openArchiveStore } from '../../src/store/archive/archive-store.js';
 import { memberHeader } from '../../src/store/archive/write/member-header.js';
 import { digestHex, digestOf } from '../../src/oci/digest.js';
 import { collect } from '../support/bodies.js';
+import { letMemoryGo } from './let-memory-go.js';
 import { median, spread, type Measurement } from './section.js';
 
 const rounds = 101;
@@ -74,12 +74,12 @@ function dropPages(path: string): void {
 }
 
 /**
- * Linux offers what became free to a hypervisor 2 s later, and while that takes 5 GB away both processors stand still for
- * 33 ms ten times a second, with 60 to 70 ms of stolen time each: openings of 0.8 ms took 33 to 50 then.
+ * While a hypervisor takes 5 GB away both processors stand still for 33 ms ten times a second, with 60 to 70 ms of stolen
+ * time each: openings of 0.8 ms took 33 to 50 then.
  */
 async function dropAllAndSettle(path: string): Promise<void> {
   dropPages(path);
-  if (existsSync('/sys/module/page_reporting')) await sleep(reportedAfterMs);
+  await letMemoryGo(reportedAfterMs);
 }
 
 const reportedAfterMs = 10_000;

@@ -109,13 +109,13 @@ void setMethods(napi_env env, napi_value object, const std::vector<Method>& meth
 
 napi_value promise(napi_env env, const char* name, std::function<void()> run,
                    std::function<napi_value(napi_env)> result) {
-  auto* work = new Work;
+  auto work = std::make_unique<Work>();
   work->run = std::move(run);
   work->result = std::move(result);
   napi_value out = nullptr, label = nullptr;
   napi_create_promise(env, &work->deferred, &out);
   napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &label);
-  napi_create_async_work(
+  const napi_status made = napi_create_async_work(
       env, nullptr, label,
       [](napi_env, void* data) {
         const OrdinaryWork ordinary;
@@ -126,8 +126,9 @@ napi_value promise(napi_env env, const char* name, std::function<void()> run,
         napi_resolve_deferred(env, work->deferred, work->result(env));
         napi_delete_async_work(env, work->work);
       },
-      work, &work->work);
-  napi_queue_async_work(env, work->work);
+      work.get(), &work->work);
+  if (made != napi_ok || napi_queue_async_work(env, work->work) != napi_ok) return fail(env, "cannot start work on the thread pool");
+  work.release();
   return out;
 }
 

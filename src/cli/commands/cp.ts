@@ -5,15 +5,14 @@ import { formatPlatform } from '../../oci/platform.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { copyProgress, copySummary } from '../copy-progress.js';
 import { openDestination } from '../destination.js';
+import { listOf } from '../list-of.js';
 import { withImage } from '../runtime.js';
 import { archiveOptions, openStores } from '../registries.js';
 import { settingsFrom, storeOptions } from '../settings.js';
 
 /** The tag of the destination and those of `--tag`, each once. */
 export function tagsOf(args: Arguments, tag: string | undefined): string[] {
-  const more = args['tag'];
-  const list = more === undefined ? [] : (Array.isArray(more) ? more : [more]).map(String);
-  return [...new Set([...(tag === undefined ? [] : [tag]), ...list])];
+  return [...new Set([...(tag === undefined ? [] : [tag]), ...listOf(args['tag'])])];
 }
 
 function isStandardOutput(path: string): boolean {

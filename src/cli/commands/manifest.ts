@@ -10,13 +10,10 @@ import type { Arguments, Command, CommandContext } from '../command.js';
 import { allManifests } from '../../image/all-manifests.js';
 import { Images } from '../../image/images.js';
 import { Registry } from '../../image/library/registry.js';
+import { listOf } from '../list-of.js';
 import { readWholeInput } from '../read-input.js';
 import { withCache, withImage, withStore } from '../runtime.js';
 import { storeOptions } from '../settings.js';
-
-function listOf(value: unknown): string[] {
-  return value === undefined ? [] : (Array.isArray(value) ? value : [value]).map(String);
-}
 
 /** One of the accepted types; of an index that is not among them, the manifest for the platform. */
 async function getAccepted(args: Arguments, context: CommandContext): Promise<void> {

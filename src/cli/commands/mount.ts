@@ -6,13 +6,9 @@ import { startDaemon } from '../mount/daemon.js';
 import type { MountSettings } from '../mount/mount-settings.js';
 import { readFileConfig } from '../config-file.js';
 import { readPolicy } from '../read-policy.js';
+import { listOf } from '../list-of.js';
 import { parseNamedStore } from '../named-store.js';
 import { defaultLogFile, settingsFrom, storeOptions } from '../settings.js';
-
-function listOf(value: unknown): string[] {
-  if (value === undefined) return [];
-  return (Array.isArray(value) ? value : [value]).map(String);
-}
 
 /** `-o ro,allow_other`: what fstab and mount(8) write. Options of other programs (`x-…`, `_netdev`) are ignored. */
 function mountFlags(args: Arguments): { readOnly: boolean; allowOther: boolean; allowNonEmpty: boolean } {

@@ -6,15 +6,14 @@ import { filterReferrers } from '../../image/filter-referrers.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { isReferrersFinder } from '../../store/store.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
+import { listOf } from '../list-of.js';
 import { withImage } from '../runtime.js';
 import { storeOptions } from '../settings.js';
 
 /** `key=value`, or `key` alone: whatever its value. */
 function annotationsOf(args: Arguments): Record<string, string> {
-  const given = args['annotation'];
-  const texts = given === undefined ? [] : (Array.isArray(given) ? given : [given]).map(String);
   return Object.fromEntries(
-    texts.map((text) => {
+    listOf(args['annotation']).map((text) => {
       const at = text.indexOf('=');
       return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
     }),

@@ -9,6 +9,7 @@ import { policyForAuthorities, policyForKeys } from '../../image/signatures/veri
 import { homePath, processEnvironment } from '../../store/registry/config/environment.js';
 import type { Arguments, Command, CommandContext } from '../command.js';
 import { storeOptions } from '../settings.js';
+import { listOf } from '../list-of.js';
 import { withImageServices, type ImageServices } from '../with-library.js';
 
 function facts(signature: ImageSignature): Record<string, unknown> {
@@ -126,10 +127,7 @@ export const signaturesCommand: Command = {
 };
 
 async function policyFrom(args: Arguments): Promise<Policy> {
-  const list = (name: string): string[] => {
-    const value = args[name];
-    return value === undefined ? [] : (Array.isArray(value) ? value : [value]).map(String);
-  };
+  const list = (name: string): string[] => listOf(args[name]);
   const identity =
     typeof args['identity'] === 'string'
       ? ({ type: 'exactReference', dockerReference: args['identity'] } as const)

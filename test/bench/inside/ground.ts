@@ -1,14 +1,13 @@
 /** What the bench of image insides stands on: a real image in docker-registry, behind a slow line that counts. */
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { openLayoutStore } from '../../../src/store/layout/open-layout.js';
 import type { Descriptor } from '../../../src/oci/descriptor.js';
 import { mustRun } from '../../support/child.js';
 import { startDockerRegistry } from '../../support/docker-registry.js';
 import { startShapingProxy, type ShapingProxy } from '../../support/shaping-proxy.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
+import { letMemoryGo } from '../let-memory-go.js';
 
 /** 20 ms and 200 Mbit/s: the line on which the peers were measured. */
 const roundTripMs = 20;
@@ -80,14 +79,13 @@ export async function dropPageCache(): Promise<void> {
 }
 
 /**
- * Linux offers memory that became free to a hypervisor after 2 s (mm/page_reporting.c), and whatever runs while that takes it
- * away is slowed down: JavaScript took 14 to 90 ms for what takes 1, in one of three visits that began 1.5 s after the
- * page cache was dropped, and in none of fifteen that began 5 s later.
+ * What runs while a hypervisor takes memory away is slowed down: JavaScript took 14 to 90 ms for what takes 1, in one of
+ * three visits that began 1.5 s after the page cache was dropped, and in none of fifteen that began 5 s later.
  */
 const reportedAfterMs = 5_000;
 
 /** As `dropPageCache`, for who measures what holds a thread up: waits until a hypervisor had what became free. */
 export async function dropPageCacheAndSettle(): Promise<void> {
   await dropPageCache();
-  if (existsSync('/sys/module/page_reporting')) await sleep(reportedAfterMs);
+  await letMemoryGo(reportedAfterMs);
 }
