@@ -7,7 +7,8 @@
  * JavaScript waits for other threads as well: for locks that threads of libuv's pool hold, and at each collection of garbage
  * for those of V8 to come to a stop. Where they are ordinary ones and were put off in that moment, the preferred thread
  * waits as long as they do: 4 to 11 ms were seen for each, with neither a processor used nor asked for. So they are preferred
- * as well. While the addon computes on them they are ordinary (native/src/ordinary-work.h).
+ * as well. While the addon computes on them they are ordinary and have a longer slice than this one
+ * (native/src/ordinary-work.h).
  */
 import { readdirSync, writeFileSync } from 'node:fs';
 import { getPriority } from 'node:os';
@@ -27,7 +28,7 @@ const preferredNice = -10;
 
 /**
  * What the thread asks for at a time, in microseconds; who asks for less waits less (EEVDF, Linux 6.12). Ordinary
- * threads get 3 ms, and one turn of the event loop takes 0.1 to 4.
+ * threads get 0.7 ms for each doubling of the processors and 0.7 more, and one turn of the event loop takes 0.1 to 4.
  */
 const sliceUs = 1_000;
 
