@@ -5,7 +5,7 @@ namespace {
 
 // Raised with every change of what JavaScript sees, together with `addonAbi` in src/addon/load-addon.ts: a stale
 // build is refused instead of being called with the wrong arguments.
-constexpr uint32_t kAbi = 2;
+constexpr uint32_t kAbi = 3;
 
 }  // namespace
 

@@ -10,7 +10,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 /** Same number as `kAbi` in native/src/addon.cc: a stale binary is refused, not called with wrong arguments. */
-export const addonAbi = 2;
+export const addonAbi = 3;
 
 /** What the addon exports. The parts are typed by the rooms that use them. */
 export interface Addon {

@@ -8,7 +8,7 @@
  *
  * One command per line on stdin, one JSON answer per line on stdout:
  *   statistics | counts | burn <ms> | block <ms> | complete | evict | expire <parent inode> <name> | expire-attributes <inode>
- *   expire-content <inode> | grow <text> | unmount | force | exit
+ *   expire-content <inode> | grow <text> | dawdle <ms> | unmount | force | exit
  */
 import { copyFileSync, rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
@@ -49,6 +49,31 @@ const session = await driver.mount(mountPoint, fileSystem, {
     errors.push(`${operation}: ${error instanceof Error ? error.message : String(error)}`);
   },
 });
+/** What `dawdle` found: lookups in the turn of the event loop that had most of them. */
+const dawdled = { inTurn: 0, most: 0 };
+
+/** From now on work follows each lookup, in the same turn, while the client asks for the next name. */
+function dawdle(ms: number): void {
+  const lookup = fileSystem.lookup.bind(fileSystem);
+  fileSystem.lookup = async (...words) => {
+    dawdled.inTurn += 1;
+    dawdled.most = Math.max(dawdled.most, dawdled.inTurn);
+    const found = await lookup(...words);
+    void (async () => {
+      // Behind the answer, which takes a few.
+      for (let microtask = 0; microtask < 20; microtask += 1) await Promise.resolve();
+      const end = performance.now() + ms;
+      while (performance.now() < end);
+    })();
+    return found;
+  };
+  const nextTurn = (): void => {
+    dawdled.inTurn = 0;
+    setImmediate(nextTurn);
+  };
+  nextTurn();
+}
+
 void session.closed.then(() => say({ event: 'closed' }));
 say({ event: 'ready', pid: process.pid });
 
@@ -121,6 +146,9 @@ async function answer(line: string): Promise<unknown> {
       tag.size = tag.content.length;
       return { inode: tag.inode };
     }
+    case 'dawdle':
+      if (words[0] !== undefined) dawdle(Number(words[0]));
+      return dawdled;
     case 'fail-flush':
       fileSystem.flushFailure = new ImgfsError('digest-mismatch', 'the content is not what its name says');
       return {};

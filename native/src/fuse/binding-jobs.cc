@@ -13,8 +13,8 @@ constexpr size_t kWords = 12;
 // One call into JavaScript: enough to make its cost small, and a batch of lookups fits into 128 x 256 bytes of names.
 constexpr size_t kBatch = 128;
 constexpr size_t kMaxName = 256;
-// After that long the loop gets a turn for other things.
-constexpr Millis kDrainSlice = 5;
+// What jobs get of a turn of the event loop, in ms: as much as who computes (src/layer/turns.ts).
+constexpr Millis kShare = 2;
 
 void encodeBatch(const std::vector<Job>& batch, double* words, uint8_t* names) {
   size_t nameAt = 0;
@@ -38,14 +38,24 @@ void encodeBatch(const std::vector<Job>& batch, double* words, uint8_t* names) {
   }
 }
 
-}  // namespace
+// JavaScript calls nextTurn from a later turn.
+void askForTurn(napi_env env, Binding& binding) {
+  if (binding.isTurnAskedFor) return;
+  napi_value undefined = nullptr, callback = nullptr;
+  napi_get_undefined(env, &undefined);
+  napi_get_reference_value(env, binding.onShareUsed, &callback);
+  binding.isTurnAskedFor = napi_call_function(env, undefined, callback, 0, nullptr, nullptr) == napi_ok;
+  if (binding.isTurnAskedFor || binding.wake == nullptr) return;
+  // A defect of its own: jobs must not lie there for ever.
+  napi_value error = nullptr;
+  napi_get_and_clear_last_exception(env, &error);
+  binding.shareEnds = nowMillis() + kShare;
+  napi_call_threadsafe_function(binding.wake, nullptr, napi_tsfn_nonblocking);
+}
 
-void drainJobs(napi_env env, napi_value, void* context, void*) {
-  auto* binding = static_cast<Binding*>(context);
-  if (env == nullptr || !binding->session) return;
+void drain(napi_env env, Binding* binding) {
   napi_value undefined = nullptr;
   napi_get_undefined(env, &undefined);
-  Millis until = nowMillis() + kDrainSlice;
   std::vector<Job> batch;
   // The session may be closed by the callback itself.
   while (binding->session) {
@@ -76,11 +86,28 @@ void drainJobs(napi_env env, napi_value, void* context, void*) {
       napi_get_and_clear_last_exception(env, &error);
     }
     napi_close_handle_scope(env, scope);
-    if (more && nowMillis() >= until && binding->wake != nullptr) {
-      napi_call_threadsafe_function(binding->wake, nullptr, napi_tsfn_nonblocking);
-      return;
-    }
+    if (more && binding->session && nowMillis() >= binding->shareEnds) return askForTurn(env, *binding);
   }
+}
+
+}  // namespace
+
+// Node calls this again and again in one turn while somebody sends jobs, up to 1,000 times: who lists one directory after the
+// other held everything else up for 28 ms. So it works only until the share of this turn is used up. It cannot tell turns
+// apart: the first job after a pause takes the way through JavaScript's queue as well, some 10 us.
+void drainJobs(napi_env env, napi_value, void* context, void*) {
+  auto* binding = static_cast<Binding*>(context);
+  if (env == nullptr || !binding->session) return;
+  if (nowMillis() >= binding->shareEnds) return askForTurn(env, *binding);
+  drain(env, binding);
+}
+
+napi_value nextTurn(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  call.binding->isTurnAskedFor = false;
+  call.binding->shareEnds = nowMillis() + kShare;
+  if (call.binding->session) drain(env, call.binding);
+  return nullptr;
 }
 
 }  // namespace imgfs::fuse

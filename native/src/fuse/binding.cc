@@ -42,7 +42,7 @@ std::unique_ptr<Session> detach(Binding& binding) {
   binding.session->jobs().setWake(nullptr);
   if (binding.wake != nullptr) napi_release_threadsafe_function(binding.wake, napi_tsfn_release);
   binding.wake = nullptr;
-  for (napi_ref* reference : {&binding.onBatch, &binding.words, &binding.names, &binding.packed}) {
+  for (napi_ref* reference : {&binding.onBatch, &binding.onShareUsed, &binding.words, &binding.names, &binding.packed}) {
     if (*reference != nullptr) napi_delete_reference(binding.env, *reference);
     *reference = nullptr;
   }
@@ -127,6 +127,7 @@ napi_value startJs(napi_env env, napi_callback_info info) {
                                       &binding->wake) != napi_ok)
     return fail(env, "no thread-safe function");
   napi_create_reference(env, callback, 1, &binding->onBatch);
+  napi_create_reference(env, property(env, options, "onShareUsed"), 1, &binding->onShareUsed);
   napi_create_reference(env, property(env, options, "words"), 1, &binding->words);
   napi_create_reference(env, property(env, options, "names"), 1, &binding->names);
   napi_create_reference(env, property(env, options, "packed"), 1, &binding->packed);
@@ -139,7 +140,7 @@ napi_value startJs(napi_env env, napi_callback_info info) {
   napi_value out = nullptr;
   napi_create_object(env, &out);
   setMethods(env, out, answerMethods(), raw);
-  setMethods(env, out, {{"statistics", statistics}, {"run", run}, {"stop", stop}, {"close", closeJs}}, raw);
+  setMethods(env, out, {{"statistics", statistics}, {"nextTurn", nextTurn}, {"run", run}, {"stop", stop}, {"close", closeJs}}, raw);
   return out;
 }
 

@@ -12,9 +12,13 @@ struct Binding {
   napi_env env = nullptr;
   napi_threadsafe_function wake = nullptr;
   napi_ref onBatch = nullptr;
+  napi_ref onShareUsed = nullptr;
   napi_ref words = nullptr;
   napi_ref names = nullptr;
   napi_ref packed = nullptr;  // one packed entry, for answers with attributes
+  // Until when jobs go to JavaScript in this turn of the event loop, and whether a later turn was asked for.
+  Millis shareEnds = 0;
+  bool isTurnAskedFor = false;
   std::unique_ptr<Session> session;
   // How to unmount when the environment ends without having done so.
   std::string mountPoint;
@@ -46,5 +50,8 @@ const std::vector<Method>& mountMethods();
 
 // Takes jobs to JavaScript, as the callback of a thread-safe function whose context is the Binding (binding-jobs.cc).
 void drainJobs(napi_env env, napi_value callback, void* context, void* data);
+
+// nextTurn(): a turn of the event loop has begun in which jobs may go to JavaScript (binding-jobs.cc).
+napi_value nextTurn(napi_env env, napi_callback_info info);
 
 }  // namespace imgfs::fuse

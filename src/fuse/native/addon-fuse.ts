@@ -72,6 +72,8 @@ export interface AddonSessionOptions {
   readonly packed: Uint8Array;
   /** `count` jobs lie in `words`. */
   readonly onBatch: (count: number) => void;
+  /** Jobs wait that would hold this turn of the event loop up: call `nextTurn` in a later one. */
+  readonly onShareUsed: () => void;
 }
 
 /** Answers carry the job's id; false, or `delivery.gone`: nobody waits any more, undo what the answer gave. */
@@ -125,6 +127,8 @@ export interface AddonSession {
   /** Pages and attributes. */
   expireContent(inode: number): void;
   statistics(): Record<string, number>;
+  /** A turn has begun: jobs that wait are given to `onBatch`, for 2 ms. */
+  nextTurn(): void;
   /** Start the threads. */
   run(): void;
   /** Fail what waits and end the threads; the job `closed` follows. */

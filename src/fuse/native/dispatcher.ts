@@ -6,6 +6,7 @@ import { constants } from 'node:fs';
 import { errnoNumber, errnoOf } from '../../errors/errno.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { isWritable, type FileHandle, type FileSystem, type Inode } from '../../vfs/file-system.js';
+import { Turns } from '../../layer/turns.js';
 import { nameToBytes } from '../../vfs/name.js';
 import type { MountOptions } from '../driver.js';
 import { batchNameBytes, batchWords, openFlags, type AddonSession } from './addon-fuse.js';
@@ -53,6 +54,7 @@ export class Dispatcher {
   readonly #page: EntryPacker;
   readonly #shared = new SharedFiles(() => this.#reply);
   readonly #handlers: ReadonlyMap<number, JobHandler>;
+  readonly #turns = new Turns();
   #failures = 0;
 
   constructor(fileSystem: FileSystem, options: MountOptions) {
@@ -95,6 +97,11 @@ export class Dispatcher {
         this.report('dispatch', error);
       }
     }
+  };
+
+  /** Called by the addon: go on with jobs when who computes has had a turn as well. */
+  readonly onShareUsed = (): void => {
+    void this.#turns.yield().then(() => this.session?.nextTurn());
   };
 
   report(operation: string, error: unknown): void {
@@ -259,6 +266,8 @@ export class Dispatcher {
   }
 
   async #readdir(job: Job): Promise<void> {
+    // As many as there are readers come in one batch.
+    if (this.#turns.step(entriesPerPage)) await this.#turns.yield();
     // Attributes are asked for in any case: the addon answers later lookups and stats from them.
     const page = await this.#fileSystem.readdir(job, job.inode as Inode, job.a as FileHandle, job.cookie, {
       limit: entriesPerPage,

@@ -153,6 +153,7 @@ async function mount(
     names: dispatcher.names,
     packed: dispatcher.packed.bytes,
     onBatch: dispatcher.onBatch,
+    onShareUsed: dispatcher.onShareUsed,
   });
   dispatcher.session = session;
   const native = new NativeSession({
