@@ -32,6 +32,7 @@
         "src/fuse/server.cc",
         "src/fuse/session.cc",
         "src/deflated-window.cc",
+        "src/folder-module.cc",
         "src/gzip-decoder.cc",
         "src/inflate/code-table.cc",
         "src/inflate/fast-loop.cc",

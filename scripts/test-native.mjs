@@ -20,7 +20,7 @@ const tests = join(native, 'test');
 
 /** Parts that need no Node: the driver but for mounting, and everything about layers. */
 const needsNode =
-  /^(addon|archive-module|layer-module|layer-\w+-calls|thread-module|receive\/receive-module|fuse\/(binding.*|napi-values|watchdog|mount))\.cc$/;
+  /^(addon|(receive\/)?\w+-module|layer-\w+-calls|fuse\/(binding.*|napi-values|watchdog|mount))\.cc$/;
 const partSources = readdirSync(sources, { recursive: true }).filter(
   (name) => name.endsWith('.cc') && !needsNode.test(name),
 );

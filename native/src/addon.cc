@@ -18,5 +18,6 @@ NAPI_MODULE_INIT() {
   imgfs::registerArchive(env, exports);
   imgfs::registerReceive(env, exports);
   imgfs::registerThread(env, exports);
+  imgfs::registerFolder(env, exports);
   return exports;
 }

@@ -20,4 +20,7 @@ void registerLayer(napi_env env, napi_value exports);
 // `exports.thread`: how the kernel's scheduler treats the calling thread.
 void registerThread(napi_env env, napi_value exports);
 
+// `exports.folder`: listing folders of the cache.
+void registerFolder(napi_env env, napi_value exports);
+
 }  // namespace imgfs

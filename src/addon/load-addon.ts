@@ -18,6 +18,7 @@ export interface Addon {
   readonly fuse: unknown;
   readonly layer: unknown;
   readonly receive?: unknown;
+  readonly folder?: unknown;
 }
 
 export type AddonLoad =

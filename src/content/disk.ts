@@ -31,6 +31,7 @@ import { replayJournal } from './extent-journal.js';
 import { HelperPool } from './helper-pool.js';
 import type { EvictableKind, KindLedger, KindUsage } from './kind-list.js';
 import { Ledger, onDisk } from './ledger.js';
+import { listFolder } from './list-folder.js';
 import { MemoryBlobReader } from './memory-blob-reader.js';
 import { MemoryShelf } from './memory-shelf.js';
 import { Pins, type Pin } from './pins.js';
@@ -94,7 +95,7 @@ export class DiskCache implements ContentCache {
     this.refs = new RefLog(paths.refs);
     this.#ledger = new Ledger(
       options.maxBytes ?? 10 * 2 ** 30,
-      (folder, onPart) => this.#pool.scan(folder, onPart),
+      (folder, onPart) => listFolder(this.#pool, folder, onPart),
       () => this.#pins.refresh(),
     );
     const inUse: InUse = {

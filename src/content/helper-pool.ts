@@ -8,12 +8,12 @@ import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { ImgfsError } from '../errors/imgfs-error.js';
 import type { Digest, DigestAlgorithm } from '../oci/digest.js';
-import type { HelperRequest, PackedEntries, ScannedEntry } from './helper-worker.js';
+import type { PackedEntries } from '../addon/folder-addon.js';
+import type { HelperRequest } from './helper-worker.js';
+import { partEntries, unpackEntries, type ScannedEntry } from './scanned-entry.js';
 
 /** An idle helper gives its memory back (some 30 MB after a large listing); starting one anew takes 30 ms. */
 const idleMs = 10_000;
-/** Entries of a listing taken over in one turn: 0.5 ms, and 2 where two cores have a load of 20. */
-const partEntries = 250;
 
 interface Pending {
   readonly resolve: (value: unknown) => void;
@@ -177,7 +177,7 @@ export class HelperPool {
       const total = (await helper.call({ op: 'scan', scan, folder })) as number;
       for (let from = 0; from < total; from += partEntries) {
         const part = await helper.call({ op: 'part', scan, from, count: partEntries });
-        onPart(unpack(part as PackedEntries));
+        onPart(unpackEntries(part as PackedEntries));
       }
       await helper.call({ op: 'forget', scan });
     } finally {
@@ -189,10 +189,4 @@ export class HelperPool {
     this.#stopped = true;
     await Promise.all(this.#helpers.map((helper) => helper.stop()));
   }
-}
-
-function unpack({ names, bytes, usedMs }: PackedEntries): ScannedEntry[] {
-  return names
-    .split('\n')
-    .map((name, index) => ({ name, bytes: bytes[index] ?? 0, usedMs: usedMs[index] ?? 0 }));
 }

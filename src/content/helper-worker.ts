@@ -5,6 +5,7 @@
 import { lstatSync, readSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort } from 'node:worker_threads';
+import type { PackedEntries } from '../addon/folder-addon.js';
 import { createDigester, type DigestAlgorithm, type Digester } from '../oci/digest.js';
 
 export type HelperRequest =
@@ -27,23 +28,6 @@ export type HelperRequest =
   | { readonly op: 'scan'; readonly scan: number; readonly folder: string }
   | { readonly op: 'part'; readonly scan: number; readonly from: number; readonly count: number }
   | { readonly op: 'forget'; readonly scan: number };
-
-/** Entries of a listing, packed: 100,000 objects would take the receiver 400 ms to take apart. */
-export interface PackedEntries {
-  /** Names, one a line: a file name has no line break here (others are left out). */
-  readonly names: string;
-  readonly bytes: Float64Array;
-  readonly usedMs: Float64Array;
-}
-
-/** One entry of a cache folder: a file, or a folder with its files summed up. */
-export interface ScannedEntry {
-  readonly name: string;
-  /** Bytes on disk: 512 × st_blocks. */
-  readonly bytes: number;
-  /** Last use: the later of access and modification time, in milliseconds since the epoch. */
-  readonly usedMs: number;
-}
 
 const streams = new Map<number, Digester>();
 /** Large enough that a system call is 1 % of hashing it (0.6 ms at 1.6 GB/s), small enough for the L2 cache. */

@@ -2,7 +2,7 @@
  * The entries of one kind on disk, in order of use, with their bytes.
  */
 import { LRUCache } from 'lru-cache';
-import type { ScannedEntry } from './helper-worker.js';
+import type { ScannedEntry } from './scanned-entry.js';
 
 /** A kind of entry under the common bound. Keys are file or folder names inside `folder`. */
 export interface EvictableKind {

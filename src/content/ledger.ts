@@ -11,7 +11,7 @@
  */
 import { createLogger } from '../observe/log.js';
 import { evictedBytes, evictions } from './content-metrics.js';
-import type { ScannedEntry } from './helper-worker.js';
+import type { ScannedEntry } from './scanned-entry.js';
 import { KindList, type EvictableKind, type KindLedger, type KindUsage } from './kind-list.js';
 
 const log = createLogger('content');
