@@ -23,6 +23,7 @@ import type { Digest } from '../../oci/digest.js';
 import type { LayerFormat } from '../native/layer-addon.js';
 import { BytePool } from './byte-pool.js';
 import { byteOrder, type EntryTable } from './entry-table.js';
+import { Turns } from '../turns.js';
 import { SpanTable, type Span } from './span-table.js';
 import { decodeTable, encodeTable, type TableCounts } from './table-codec.js';
 
@@ -329,9 +330,14 @@ export class IndexFile {
     const meta = JSON.parse(Buffer.from(bytes.subarray(metaAt - entriesAt)).toString('utf8')) as Meta;
     if (meta.digest !== digest) throw damaged('it belongs to another layer');
     const packed = bytes.subarray(0, spansAt - entriesAt);
-    const table = decodeTable(meta.counts, await inflate(packed, meta.tableBytes));
+    const tableBytes = await inflate(packed, meta.tableBytes);
     const packedSpans = bytes.subarray(spansAt - entriesAt, metaAt - entriesAt);
-    const spans = new SpanTable(await inflate(packedSpans, meta.spanBytes));
+    const spanBytes = await inflate(packedSpans, meta.spanBytes);
+    // All layers of an image get here in the same turn.
+    const turns = new Turns();
+    await turns.yield();
+    const table = decodeTable(meta.counts, tableBytes);
+    const spans = await SpanTable.of(spanBytes, turns);
     if (spans.windowBytes !== entriesAt - headerBytes) throw damaged('its windows are not in place');
     return new IndexFile(file, meta, table, spans, size);
   }

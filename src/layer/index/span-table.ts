@@ -10,11 +10,15 @@
  *    24 f64 outEnd   one behind the last                        76 u32 bytes of it as stored
  */
 import { ImgfsError } from '../../errors/imgfs-error.js';
+import type { Turns } from '../turns.js';
 import { littleEndian } from '../tar/entry-record.js';
 import type { ByteRange } from '../../store/store.js';
 import { BytePool } from './byte-pool.js';
 
 export const spanRecordBytes = 80;
+
+/** Checked in one go: 0.03 ms, 0.2 before V8 has optimized it. */
+const recordsPerStep = 64;
 
 /**
  * Where a span starts. `fresh`: gzip member, zstd frame or plain byte; `block`: between two deflate blocks; `inside`:
@@ -124,13 +128,29 @@ class TableSpan implements Span {
 }
 
 export class SpanTable {
-  private readonly pool: BytePool;
+  private pool: BytePool;
   /** Where each window begins; one more than there are spans. */
   private readonly windowOffsets: number[] = [0];
 
   constructor(records?: Uint8Array<ArrayBuffer>) {
-    this.pool = new BytePool(records === undefined ? undefined : new Uint8Array(0));
-    if (records !== undefined) this.append(records);
+    this.pool = new BytePool(records);
+    if (records !== undefined) this.follow(0, records.length);
+  }
+
+  /**
+   * A table of records that are kept. In turns: 30,000 spans of a layer of 10 GB are 15 ms.
+   * @throws ImgfsError `invalid-content` when they do not follow each other, `interrupted`.
+   */
+  static async of(records: Uint8Array<ArrayBuffer>, turns: Turns): Promise<SpanTable> {
+    if (records.length % spanRecordBytes !== 0) throw damaged();
+    const table = new SpanTable();
+    table.pool = new BytePool(records);
+    const step = recordsPerStep * spanRecordBytes;
+    for (let at = 0; at < records.length; at += step) {
+      table.follow(at, Math.min(at + step, records.length));
+      if (turns.step(recordsPerStep)) await turns.yield();
+    }
+    return table;
   }
 
   get count(): number {
@@ -154,13 +174,18 @@ export class SpanTable {
 
   /** Take records. @throws ImgfsError `invalid-content` when they do not follow each other. */
   append(records: Uint8Array): void {
-    if (records.length % spanRecordBytes !== 0) throw damaged();
-    let before = this.outEnd;
-    let windows = this.windowBytes;
     const first = this.pool.append(records);
-    const view = this.pool.view(first, records.length);
-    for (let at = 0; at < records.length; at += spanRecordBytes) {
-      if (!isSound(view, at, before, first + at === 0)) throw damaged();
+    this.follow(first, first + records.length);
+  }
+
+  /** Check the records in bytes `[from, to)` of the pool, and note where their windows are. */
+  private follow(from: number, to: number): void {
+    if ((to - from) % spanRecordBytes !== 0) throw damaged();
+    const view = this.pool.numbers();
+    let before = from === 0 ? 0 : view.getFloat64(from - spanRecordBytes + 24, littleEndian);
+    let windows = this.windowBytes;
+    for (let at = from; at < to; at += spanRecordBytes) {
+      if (!isSound(view, at, before)) throw damaged();
       before = view.getFloat64(at + 24, littleEndian);
       windows += view.getUint32(at + 76, littleEndian);
       this.windowOffsets.push(windows);
@@ -215,17 +240,17 @@ export class SpanTable {
   }
 }
 
-/** Whether the record at `at` follows one that ended at decoded byte `before`. */
-function isSound(view: DataView, at: number, before: number, isFirst: boolean): boolean {
-  const number = (offset: number): number => view.getFloat64(at + offset, littleEndian);
-  const [start, end, out, outEnd] = [number(0), number(8), number(16), number(24)];
+/** Whether the record at `at` follows one that ended at decoded byte `before`; at 0 is the first one. */
+function isSound(view: DataView, at: number, before: number): boolean {
+  const start = view.getFloat64(at, littleEndian);
+  const outEnd = view.getFloat64(at + 24, littleEndian);
   return (
-    out === before &&
-    outEnd >= out &&
-    end >= start &&
+    view.getFloat64(at + 16, littleEndian) === before &&
+    outEnd >= before &&
+    view.getFloat64(at + 8, littleEndian) >= start &&
     start >= 0 &&
     Number.isSafeInteger(outEnd) &&
-    (startKinds[view.getUint8(at + 32)] !== 'inside' || !isFirst) &&
+    (startKinds[view.getUint8(at + 32)] !== 'inside' || at > 0) &&
     view.getUint8(at + 33) <= 7 &&
     view.getUint32(at + 72, littleEndian) <= 32768
   );
