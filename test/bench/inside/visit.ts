@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { mustRun, run } from '../../support/child.js';
 import { imgfsIn } from '../../support/imgfs-command.js';
-import { heldUpSince } from '../../support/loop-watch.js';
+import { heldUpSince, type HeldUp } from '../../support/loop-watch.js';
 import { timed } from '../section.js';
 import type { Ground } from './ground.js';
 
@@ -18,18 +18,29 @@ export interface Cost {
 }
 
 export interface Held {
-  /** The longest time, in ms. */
+  /** The longest time while the machine was ours, in ms. */
   readonly longestMs: number;
-  /** The most that JavaScript ran in one turn, in ms; NaN where nobody counts. The rest waited for a processor. */
+  /** The most that JavaScript ran in one turn then, in ms; NaN where nobody counts. The rest waited for a processor. */
   readonly longestRunMs: number;
-  /** What a hypervisor took around the longest time, in ms. */
-  readonly stolenMs: number;
+  /** The longest time while a hypervisor took the processors away; undefined when it never did. */
+  readonly stolen: HeldUp | undefined;
+}
+
+function heldOf(turns: readonly HeldUp[]): Held {
+  const ours = turns.filter(({ stolenMs }) => !((stolenMs ?? 0) > 0));
+  const others = turns.filter((turn) => !ours.includes(turn));
+  return {
+    longestMs: Math.max(0, ...ours.map(({ heldMs }) => heldMs)),
+    longestRunMs: Math.max(0, ...ours.map(({ ranMs }) => ranMs ?? Number.NaN)),
+    stolen: others.toSorted((a, b) => b.heldMs - a.heldMs)[0],
+  };
 }
 
 /** As a measurement says it. */
-export function showHeld({ longestMs, longestRunMs, stolenMs }: Held): string {
-  const stolen = stolenMs > 0 ? ` (hypervisor took ${stolenMs} ms)` : '';
-  return `held up ${longestMs.toFixed(1)} ms${stolen}, ran ${longestRunMs.toFixed(1)} ms`;
+export function showHeld({ longestMs, longestRunMs, stolen }: Held): string {
+  const text = `held up ${longestMs.toFixed(1)} ms, ran ${longestRunMs.toFixed(1)} ms`;
+  if (stolen === undefined) return text;
+  return `${text} (${stolen.heldMs.toFixed(1)} ms while a hypervisor took ${stolen.stolenMs})`;
 }
 
 export interface Visit {
@@ -81,13 +92,7 @@ export async function visit(ground: Ground, cacheDirectory: string): Promise<Vis
     },
     held: async () => {
       const text = await readFile(`${loopFile}.${status.pid}`, 'utf8').catch(() => '');
-      const after = heldUpSince(text, readyAt);
-      const longestMs = Math.max(0, ...after.map(({ heldMs }) => heldMs));
-      return {
-        longestMs,
-        stolenMs: after.find(({ heldMs }) => heldMs === longestMs)?.stolenMs ?? 0,
-        longestRunMs: Math.max(0, ...after.map(({ ranMs }) => ranMs ?? Number.NaN)),
-      };
+      return heldOf(heldUpSince(text, readyAt));
     },
     end: async () => {
       await imgfs(['umount', '--force', mountPoint]);
