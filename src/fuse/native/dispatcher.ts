@@ -6,7 +6,6 @@ import { constants } from 'node:fs';
 import { errnoNumber, errnoOf } from '../../errors/errno.js';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { isWritable, type FileHandle, type FileSystem, type Inode } from '../../vfs/file-system.js';
-import { Turns } from '../../layer/turns.js';
 import { nameToBytes } from '../../vfs/name.js';
 import type { MountOptions } from '../driver.js';
 import { batchNameBytes, batchWords, openFlags, type AddonSession } from './addon-fuse.js';
@@ -17,6 +16,7 @@ import { DirectoryPrimer } from './directory-primer.js';
 import { Job, jobKind, type JobHandler } from './job.js';
 import { EntryPacker } from './packed-entry.js';
 import { SharedFiles } from './shared-files.js';
+import { TurnGate } from './turn-gate.js';
 import { WalkPrimer } from './walk-primer.js';
 
 /**
@@ -24,6 +24,9 @@ import { WalkPrimer } from './walk-primer.js';
  * it, 2 to 4 ms for the first directories of a process. Twice as many took over 10 ms where V8 collected garbage as well.
  */
 const entriesPerPage = 128;
+
+/** Of those that come in one batch when many programs list at once: 2 ms, as much as all jobs get of a turn. */
+const pagesPerTurn = 8;
 
 export interface Ready {
   /** FUSE protocol 7.minor spoken on this mount. */
@@ -54,7 +57,7 @@ export class Dispatcher {
   readonly #page: EntryPacker;
   readonly #shared = new SharedFiles(() => this.#reply);
   readonly #handlers: ReadonlyMap<number, JobHandler>;
-  readonly #turns = new Turns();
+  readonly #pages = new TurnGate(pagesPerTurn);
   #failures = 0;
 
   constructor(fileSystem: FileSystem, options: MountOptions) {
@@ -99,9 +102,9 @@ export class Dispatcher {
     }
   };
 
-  /** Called by the addon: go on with jobs when who computes has had a turn as well. */
+  /** Called by the addon: go on with jobs in the next turn. */
   readonly onShareUsed = (): void => {
-    void this.#turns.yield().then(() => this.session?.nextTurn());
+    setImmediate(() => this.session?.nextTurn());
   };
 
   report(operation: string, error: unknown): void {
@@ -266,8 +269,7 @@ export class Dispatcher {
   }
 
   async #readdir(job: Job): Promise<void> {
-    // As many as there are readers come in one batch.
-    if (this.#turns.step(entriesPerPage)) await this.#turns.yield();
+    await this.#pages.pass();
     // Attributes are asked for in any case: the addon answers later lookups and stats from them.
     const page = await this.#fileSystem.readdir(job, job.inode as Inode, job.a as FileHandle, job.cookie, {
       limit: entriesPerPage,
