@@ -6,9 +6,9 @@ import { ImgfsError } from '../errors/imgfs-error.js';
 
 /**
  * Longest stretch of work: the event loop is promised 10 ms, and others have a turn as well. With 3 ms a whole turn took up
- * to 10.3 while layers were merged and old garbage was collected.
+ * to 10.3 while layers were merged and old garbage was collected, with 2 up to 10.4 once jobs of the mount had as much.
  */
-const stretchMs = 2;
+const stretchMs = 1;
 /**
  * Steps between two looks at the clock. A step takes 0.1 to 2 µs, and 10 before V8 has optimized it: with 512 the first
  * stretches of a process took 8 ms.

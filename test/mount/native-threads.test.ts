@@ -68,7 +68,7 @@ describe('native driver: without JavaScript', { skip: skipWithoutMount('native')
     const child = spawn('stat', names, { cwd: mounted.path, stdio: 'ignore' });
     await once(child, 'exit');
     const { most } = (await mounted.command('dawdle')) as { readonly most: number };
-    // 2 ms of a turn are four of them, and a few more where the clock is read late. All 400 where nobody counts.
+    // 1 ms of a turn are two of them, and a few more where the clock is read late. All 400 where nobody counts.
     assert.ok(most >= 1 && most <= 40, `${most} lookups in one turn`);
   });
 

@@ -2,6 +2,7 @@
 //   0 kind   1 id   2 inode   3 uid   4 gid   5 pid   6 a   7 b   8 c   9 name offset   10 name length   (doubles)
 //  11 cookie (unsigned 64-bit)
 // Names lie in a second buffer.
+#include <chrono>
 #include <cstring>
 
 #include "binding.h"
@@ -13,8 +14,8 @@ constexpr size_t kWords = 12;
 // One call into JavaScript: enough to make its cost small, and a batch of lookups fits into 128 x 256 bytes of names.
 constexpr size_t kBatch = 128;
 constexpr size_t kMaxName = 256;
-// What jobs get of a turn of the event loop, in ms: as much as who computes (src/layer/turns.ts).
-constexpr Millis kShare = 2;
+// What jobs get of a turn of the event loop: as much as who computes (src/layer/turns.ts).
+constexpr std::chrono::milliseconds kShare{1};
 
 void encodeBatch(const std::vector<Job>& batch, double* words, uint8_t* names) {
   size_t nameAt = 0;
@@ -49,7 +50,7 @@ void askForTurn(napi_env env, Binding& binding) {
   // A defect of its own: jobs must not lie there for ever.
   napi_value error = nullptr;
   napi_get_and_clear_last_exception(env, &error);
-  binding.shareEnds = nowMillis() + kShare;
+  binding.shareEnds = Clock::now() + kShare;
   napi_call_threadsafe_function(binding.wake, nullptr, napi_tsfn_nonblocking);
 }
 
@@ -86,7 +87,7 @@ void drain(napi_env env, Binding* binding) {
       napi_get_and_clear_last_exception(env, &error);
     }
     napi_close_handle_scope(env, scope);
-    if (more && binding->session && nowMillis() >= binding->shareEnds) return askForTurn(env, *binding);
+    if (more && binding->session && Clock::now() >= binding->shareEnds) return askForTurn(env, *binding);
   }
 }
 
@@ -98,14 +99,14 @@ void drain(napi_env env, Binding* binding) {
 void drainJobs(napi_env env, napi_value, void* context, void*) {
   auto* binding = static_cast<Binding*>(context);
   if (env == nullptr || !binding->session) return;
-  if (nowMillis() >= binding->shareEnds) return askForTurn(env, *binding);
+  if (Clock::now() >= binding->shareEnds) return askForTurn(env, *binding);
   drain(env, binding);
 }
 
 napi_value nextTurn(napi_env env, napi_callback_info info) {
   Call call(env, info);
   call.binding->isTurnAskedFor = false;
-  call.binding->shareEnds = nowMillis() + kShare;
+  call.binding->shareEnds = Clock::now() + kShare;
   if (call.binding->session) drain(env, call.binding);
   return nullptr;
 }

@@ -1,12 +1,15 @@
 // What the functions of a session share (typed in src/fuse/native/addon-fuse.ts).
 #pragma once
 
+#include <chrono>
 #include <memory>
 
 #include "napi-values.h"
 #include "session.h"
 
 namespace imgfs::fuse {
+
+using Clock = std::chrono::steady_clock;
 
 struct Binding {
   napi_env env = nullptr;
@@ -17,7 +20,7 @@ struct Binding {
   napi_ref names = nullptr;
   napi_ref packed = nullptr;  // one packed entry, for answers with attributes
   // Until when jobs go to JavaScript in this turn of the event loop, and whether a later turn was asked for.
-  Millis shareEnds = 0;
+  Clock::time_point shareEnds;
   bool isTurnAskedFor = false;
   std::unique_ptr<Session> session;
   // How to unmount when the environment ends without having done so.

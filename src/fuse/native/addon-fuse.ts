@@ -127,7 +127,7 @@ export interface AddonSession {
   /** Pages and attributes. */
   expireContent(inode: number): void;
   statistics(): Record<string, number>;
-  /** A turn has begun: jobs that wait are given to `onBatch`, for 2 ms. */
+  /** A turn has begun: jobs that wait are given to `onBatch`, for 1 ms. */
   nextTurn(): void;
   /** Start the threads. */
   run(): void;

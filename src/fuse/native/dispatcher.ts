@@ -25,8 +25,8 @@ import { WalkPrimer } from './walk-primer.js';
  */
 const entriesPerPage = 128;
 
-/** Of those that come in one batch when many programs list at once: 2 ms, as much as all jobs get of a turn. */
-const pagesPerTurn = 8;
+/** Of those that come in one batch when many programs list at once: 1 ms, as much as all jobs get of a turn. */
+const pagesPerTurn = 4;
 
 export interface Ready {
   /** FUSE protocol 7.minor spoken on this mount. */
