@@ -74,14 +74,19 @@ export async function* cold(ground: Ground): AsyncIterable<Measurement> {
     }
   }
   const whole = ours.get('tar')?.ms ?? Number.NaN;
-  await dropPageCacheAndSettle();
-  const untarred = await curlUntarred(ground);
-  yield {
-    what: '  tar against curl | tar x of all layers',
-    measured: `${(whole / untarred).toFixed(2)} (${seconds(untarred)})`,
-    figure: '<= 1.1',
-    reached: whole <= 1.1 * untarred,
-  };
+  for (const [how, name] of [
+    ['kept', 'curl, then tar x'],
+    ['piped', 'curl | tar x'],
+  ] as const) {
+    await dropPageCacheAndSettle();
+    const untarred = await curlUntarred(ground, how);
+    yield {
+      what: `  tar against ${name} of all layers`,
+      measured: `${(whole / untarred).toFixed(2)} (${seconds(untarred)})`,
+      figure: '<= 1.1',
+      reached: whole <= 1.1 * untarred,
+    };
+  }
   for (const peer of peers) yield* peerRows(ground, peer, ours);
 }
 

@@ -73,12 +73,19 @@ export async function curlHashed(ground: Ground): Promise<number> {
   return timed(() => mustRun('sh', ['-c', script, '-', ...urls(ground)], { timeoutMs }));
 }
 
-/** `curl | tar x` of one layer after the other: downloading and unpacking without checking anything. */
-export async function curlUntarred(ground: Ground): Promise<number> {
+// A layer may lack its end of archive: tar complains, and has unpacked it.
+const untarring = {
+  /** Each layer while it arrives: no byte of it is on disk as it was. */
+  piped: 'cd "$0" && for url; do curl -s "$url" | tar xz || true; done',
+  /** Whoever keeps what was downloaded. */
+  kept: 'cd "$0" && for url; do curl -sO "$url"; done; mkdir tree && for url; do tar xzf "${url##*/}" -C tree || true; done',
+} as const;
+
+/** Downloading and unpacking one layer after the other without checking anything; in ms. */
+export async function curlUntarred(ground: Ground, how: keyof typeof untarring): Promise<number> {
   const folder = join(ground.directory, 'untarred');
   await mkdir(folder);
-  // A layer may lack its end of archive: tar complains, and has unpacked it.
-  const script = 'cd "$0" && for url; do curl -s "$url" | tar xz || true; done';
+  const script = untarring[how];
   const ms = await timed(() => mustRun('sh', ['-c', script, folder, ...urls(ground)], { timeoutMs }));
   await rm(folder, { recursive: true });
   return ms;
