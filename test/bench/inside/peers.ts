@@ -78,7 +78,7 @@ const untarring = {
   /** Each layer while it arrives: no byte of it is on disk as it was. */
   piped: 'cd "$0" && for url; do curl -s "$url" | tar xz || true; done',
   /** Whoever keeps what was downloaded. */
-  kept: 'cd "$0" && for url; do curl -sO "$url"; done; mkdir tree && for url; do tar xzf "${url##*/}" -C tree || true; done',
+  kept: 'cd "$0" && for url; do curl -sO "$url"; done; mkdir tree && for url; do tar xzf "./${url##*/}" -C tree || true; done',
 } as const;
 
 /** Downloading and unpacking one layer after the other without checking anything; in ms. */
