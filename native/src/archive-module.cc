@@ -17,18 +17,6 @@ namespace imgfs {
 
 namespace {
 
-template <typename Record>
-napi_value doubles(napi_env env, const std::vector<Record>& records) {
-  static_assert(sizeof(Record) % sizeof(double) == 0, "read by JavaScript as doubles");
-  const size_t length = records.size() * sizeof(Record) / sizeof(double);
-  napi_value buffer = nullptr, out = nullptr;
-  void* data = nullptr;
-  napi_create_arraybuffer(env, length * sizeof(double), &data, &buffer);
-  if (length > 0 && data != nullptr) memcpy(data, records.data(), length * sizeof(double));
-  napi_create_typedarray(env, napi_float64_array, length, buffer, 0, &out);
-  return out;
-}
-
 napi_value bytesOf(napi_env env, const std::vector<uint8_t>& bytes) {
   napi_value buffer = nullptr, out = nullptr;
   void* data = nullptr;
@@ -43,9 +31,9 @@ napi_value answer(napi_env env, const HeaderWalk& walk) {
   napi_create_object(env, &out);
   napi_value names = nullptr;
   napi_create_string_latin1(env, walk.names.data(), walk.names.size(), &names);
-  napi_set_named_property(env, out, "headers", doubles(env, walk.headers));
+  napi_set_named_property(env, out, "headers", fuse::doubles(env, walk.headers));
   napi_set_named_property(env, out, "names", names);
-  napi_set_named_property(env, out, "windows", doubles(env, walk.windows));
+  napi_set_named_property(env, out, "windows", fuse::doubles(env, walk.windows));
   napi_set_named_property(env, out, "bytes", bytesOf(env, walk.bytes));
   napi_set_named_property(env, out, "next", fuse::toNumber(env, walk.next));
   napi_set_named_property(env, out, "error", fuse::toNumber(env, walk.error));

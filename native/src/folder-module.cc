@@ -12,6 +12,7 @@
 
 #include "fuse/napi-values.h"
 #include "modules.h"
+#include "tagged-external.h"
 
 namespace imgfs {
 
@@ -24,6 +25,8 @@ struct Entry {
 };
 
 using Listing = std::vector<Entry>;
+
+constexpr napi_type_tag kListingTag = {0x5d3f8a1be6274c90, 0xb07e42d91ac85f36};
 
 struct CloseFolder {
   void operator()(DIR* folder) const { closedir(folder); }
@@ -87,20 +90,7 @@ napi_value list(napi_env env, napi_callback_info info) {
   auto listing = std::make_shared<std::unique_ptr<Listing>>();
   return fuse::promise(
       env, "imgfs.list", [listing, path = fuse::textOf(env, path)] { *listing = std::make_unique<Listing>(listFolder(path)); },
-      [listing](napi_env env) {
-        napi_value out = nullptr;
-        const auto end = [](napi_env, void* data, void*) { delete static_cast<Listing*>(data); };
-        Listing* raw = listing->release();
-        if (napi_create_external(env, raw, end, nullptr, &out) != napi_ok) delete raw;
-        return out;
-      });
-}
-
-Listing* listingOf(napi_env env, napi_value value) {
-  void* data = nullptr;
-  napi_valuetype type = napi_undefined;
-  if (napi_typeof(env, value, &type) != napi_ok || type != napi_external) return nullptr;
-  return napi_get_value_external(env, value, &data) == napi_ok ? static_cast<Listing*>(data) : nullptr;
+      [listing](napi_env env) { return externalFor(env, std::move(*listing), kListingTag); });
 }
 
 // count(listing) -> number of entries.
@@ -108,18 +98,9 @@ napi_value countOf(napi_env env, napi_callback_info info) {
   size_t count = 1;
   napi_value value = nullptr;
   napi_get_cb_info(env, info, &count, &value, nullptr, nullptr);
-  const Listing* listing = listingOf(env, value);
+  const Listing* listing = externalOf<Listing>(env, value, kListingTag);
   if (listing == nullptr) return fuse::fail(env, "count takes a listing");
   return fuse::toNumber(env, static_cast<double>(listing->size()));
-}
-
-napi_value numbers(napi_env env, size_t count, double** data) {
-  napi_value buffer = nullptr, array = nullptr;
-  void* bytes = nullptr;
-  napi_create_arraybuffer(env, count * sizeof(double), &bytes, &buffer);
-  napi_create_typedarray(env, napi_float64_array, count, buffer, 0, &array);
-  *data = static_cast<double*>(bytes);
-  return array;
 }
 
 // part(listing, from, count) -> {names, bytes, usedMs} of as many entries from number `from` on as there are.
@@ -127,27 +108,24 @@ napi_value part(napi_env env, napi_callback_info info) {
   size_t count = 3;
   napi_value values[3] = {};
   napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
-  const Listing* listing = count < 3 ? nullptr : listingOf(env, values[0]);
+  const Listing* listing = count < 3 ? nullptr : externalOf<Listing>(env, values[0], kListingTag);
   if (listing == nullptr) return fuse::fail(env, "part takes a listing and two numbers");
   const size_t from = std::min<size_t>(fuse::wholeOf(env, values[1]), listing->size());
   const size_t length = std::min<size_t>(fuse::wholeOf(env, values[2]), listing->size() - from);
-  double *bytes = nullptr, *usedMs = nullptr;
-  napi_value bytesArray = numbers(env, length, &bytes);
-  napi_value usedArray = numbers(env, length, &usedMs);
+  std::vector<double> bytes, usedMs;
   std::string names;
   for (size_t i = 0; i < length; ++i) {
     const Entry& entry = (*listing)[from + i];
     if (i > 0) names += '\n';
     names += entry.name;
-    bytes[i] = entry.bytes;
-    usedMs[i] = entry.usedMs;
+    bytes.push_back(entry.bytes);
+    usedMs.push_back(entry.usedMs);
   }
-  napi_value out = nullptr, text = nullptr;
+  napi_value out = nullptr;
   napi_create_object(env, &out);
-  napi_create_string_utf8(env, names.data(), names.size(), &text);
-  napi_set_named_property(env, out, "names", text);
-  napi_set_named_property(env, out, "bytes", bytesArray);
-  napi_set_named_property(env, out, "usedMs", usedArray);
+  napi_set_named_property(env, out, "names", fuse::toText(env, names));
+  napi_set_named_property(env, out, "bytes", fuse::doubles(env, bytes));
+  napi_set_named_property(env, out, "usedMs", fuse::doubles(env, usedMs));
   return out;
 }
 

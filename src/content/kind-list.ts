@@ -1,6 +1,7 @@
 /**
  * The entries of one kind on disk, in order of use, with their bytes.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
 import type { ScannedEntry } from './scanned-entry.js';
 
@@ -57,8 +58,6 @@ export interface KindLedger {
 const sliceKeys = 1000;
 /** Victims taken from the end of the list at a time. */
 const queueKeys = 512;
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 export class KindList implements KindLedger {
   readonly kind: EvictableKind;

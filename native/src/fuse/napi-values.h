@@ -3,6 +3,7 @@
 
 #include <node_api.h>
 
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -25,6 +26,20 @@ std::vector<Range> rangesOf(napi_env env, napi_value value);
 
 napi_value toBoolean(napi_env env, bool value);
 napi_value toNumber(napi_env env, double value);
+
+// A Float64Array of all fields of the records.
+template <typename Record>
+napi_value doubles(napi_env env, const std::vector<Record>& records) {
+  static_assert(sizeof(Record) % sizeof(double) == 0, "read by JavaScript as doubles");
+  const size_t length = records.size() * sizeof(Record) / sizeof(double);
+  napi_value buffer = nullptr, out = nullptr;
+  void* data = nullptr;
+  napi_create_arraybuffer(env, length * sizeof(double), &data, &buffer);
+  if (length > 0 && data != nullptr) memcpy(data, records.data(), length * sizeof(double));
+  napi_create_typedarray(env, napi_float64_array, length, buffer, 0, &out);
+  return out;
+}
+
 napi_value toText(napi_env env, const std::string& value);
 // Throws a JavaScript Error.
 napi_value fail(napi_env env, const char* message);

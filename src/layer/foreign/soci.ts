@@ -1,6 +1,7 @@
 /** A layer by its zTOC: entries with their place in the archive, and spans known by the sha256 of the blob's bytes. */
 import { promisify } from 'node:util';
 import { deflateRaw } from 'node:zlib';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { nameFromBytes, type Name } from '../../oci/name.js';
 import type { CallOptions } from '../../store/store.js';
 import { EntryTable } from '../index/entry-table.js';
@@ -28,7 +29,6 @@ export interface SociParts {
 const entriesPerTurn = 500;
 /** A span is in memory as a whole, twice. SOCI's default is 4 MiB. */
 const maxSpanBytes = 256 << 20;
-const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 const kinds: Readonly<Record<string, Exclude<EntryKind, 'other'>>> = {
   reg: 'file',

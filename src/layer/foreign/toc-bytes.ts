@@ -1,6 +1,7 @@
 /** Decodes the packed bytes of a table of contents piece by piece, hashing what comes out. */
 import { createHash } from 'node:crypto';
 import { createGunzip, constants } from 'node:zlib';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { layerAddon, layerFormats, spanResults } from '../native/layer-addon.js';
 import { createNodeZstd } from '../read/node-zstd.js';
 import { foreignError } from './foreign-error.js';
@@ -11,8 +12,6 @@ const maxTocBytes = 512 << 20;
 const maxWholeBytes = 128 << 20;
 /** Bytes taken apart in one turn: 180 entries, 2 ms. */
 const pieceBytes = 64 << 10;
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 /** Takes decoded pieces in order. */
 export type TakePiece = (piece: Uint8Array) => void;

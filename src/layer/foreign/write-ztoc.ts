@@ -1,4 +1,5 @@
 /** Writes SOCI's zTOC from an index of our own. Sources as in `ztoc.ts` and `zinfo.ts`. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { nameToBytes } from '../../oci/name.js';
 import type { EntryTable } from '../index/entry-table.js';
 import { FlatBuilder, type FlatField } from './flat-builder.js';
@@ -22,7 +23,6 @@ export interface ZtocContent {
 }
 
 const entriesPerTurn = 500;
-const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 const types = {
   file: 'reg',

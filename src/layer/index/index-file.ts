@@ -18,6 +18,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { createDeflateRaw, inflateRaw } from 'node:zlib';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { Digest } from '../../oci/digest.js';
 import type { LayerFormat } from '../native/layer-addon.js';
@@ -94,8 +95,6 @@ function* slices(parts: readonly Uint8Array[]): Generator<Uint8Array> {
     for (let at = 0; at < part.length; at += 1 << 20) yield part.subarray(at, at + (1 << 20));
   }
 }
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 /** sha256 of much data without holding up the thread: 1 MiB takes 3 ms. */
 async function sha256(parts: readonly Uint8Array[]): Promise<Buffer> {

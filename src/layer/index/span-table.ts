@@ -128,13 +128,12 @@ class TableSpan implements Span {
 }
 
 export class SpanTable {
-  private pool: BytePool;
+  private readonly pool: BytePool;
   /** Where each window begins; one more than there are spans. */
   private readonly windowOffsets: number[] = [0];
 
-  constructor(records?: Uint8Array<ArrayBuffer>) {
-    this.pool = new BytePool(records);
-    if (records !== undefined) this.follow(0, records.length);
+  constructor(pool = new BytePool()) {
+    this.pool = pool;
   }
 
   /**
@@ -142,9 +141,7 @@ export class SpanTable {
    * @throws ImgfsError `invalid-content` when they do not follow each other, `interrupted`.
    */
   static async of(records: Uint8Array<ArrayBuffer>, turns: Turns): Promise<SpanTable> {
-    if (records.length % spanRecordBytes !== 0) throw damaged();
-    const table = new SpanTable();
-    table.pool = new BytePool(records);
+    const table = new SpanTable(new BytePool(records));
     const step = recordsPerStep * spanRecordBytes;
     for (let at = 0; at < records.length; at += step) {
       table.follow(at, Math.min(at + step, records.length));

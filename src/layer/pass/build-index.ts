@@ -78,7 +78,7 @@ export class IndexBuild {
   }
 
   private static async resume(path: string, folder: BuildFolder, pass: RecoveredPass): Promise<IndexBuild> {
-    const spans = recoveredSpans(pass);
+    const spans = await recoveredSpans(pass, new Turns());
     const table = new EntryTable();
     for (const records of pass.entries) await appendEntries(table, records, new Turns());
     const writer = await IndexWriter.resume(path, folder.windows, pass.windowBytes);

@@ -10,6 +10,7 @@ import { crc32 } from 'node:zlib';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import { createLogger } from '../../observe/log.js';
 import { SpanTable, spanRecordBytes } from '../index/span-table.js';
+import type { Turns } from '../turns.js';
 import type { IndexerStep } from '../native/layer-addon.js';
 import { littleEndian } from '../tar/entry-record.js';
 import type { LayerIndexer } from './layer-indexer.js';
@@ -187,8 +188,8 @@ export async function readJournal(path: string): Promise<RecoveredPass | undefin
 }
 
 /** Spans of a recovered pass. @throws ImgfsError `invalid-content` when they do not fit together. */
-export function recoveredSpans(pass: RecoveredPass): SpanTable {
-  const spans = new SpanTable(pass.spans);
+export async function recoveredSpans(pass: RecoveredPass, turns: Turns): Promise<SpanTable> {
+  const spans = await SpanTable.of(pass.spans, turns);
   const { spans: count } = savedPosition(pass.saved);
   if (spans.count === count && spans.windowBytes === pass.windowBytes) return spans;
   throw new ImgfsError('invalid-content', 'resume index pass: its journal does not fit together');

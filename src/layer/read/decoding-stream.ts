@@ -1,6 +1,7 @@
 /** A zlib stream of Node as a thing that is fed and asked. Errors come out of `feed`. */
 import type { Transform } from 'node:stream';
 import { constants, createGunzip, createInflateRaw } from 'node:zlib';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ImgfsError } from '../../errors/imgfs-error.js';
 import type { LayerFormat } from '../native/layer-addon.js';
 import { createNodeZstd } from './node-zstd.js';
@@ -39,7 +40,7 @@ export class DecodingStream {
       this.stream.write(input, () => resolve());
     });
     // Output that was pushed last is handed out in the next turn.
-    await new Promise((resolve) => void setImmediate(resolve));
+    await nextTurn();
     this.throwError();
   }
 

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { TurnGate } from '../../../src/fuse/native/turn-gate.js';
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
 test('a turn gate lets so many pass in each turn, in order', async () => {
   const gate = new TurnGate(3);

@@ -9,6 +9,7 @@ import type { ByteRange } from '../../../src/store/store.js';
 import { DiskCache } from '../../../src/content/disk.js';
 import type { EvictableKind } from '../../../src/content/kind-list.js';
 import { encodeSpan, SpanTable } from '../../../src/layer/index/span-table.js';
+import { Turns } from '../../../src/layer/turns.js';
 import type { Layer } from '../../../src/layer/layer.js';
 import { LayerStore } from '../../../src/layer/layer-store.js';
 import { layerAddon } from '../../../src/layer/native/layer-addon.js';
@@ -153,7 +154,7 @@ test('spans of an earlier run are told in one piece when all of them are right',
     const [at, end] = [index * 1000, (index + 1) * 1000];
     return encodeSpan({ ...common, in: at, inEnd: end, out: at, outEnd: end, crc: crc32(bytes(index)) });
   });
-  const spans = new SpanTable(Buffer.concat(records));
+  const spans = await SpanTable.of(Buffer.concat(records), new Turns());
   const before = await DecodedFile.open(folder, source.descriptor.digest);
   for (let index = 0; index < 100; index += 1) await before.write(spans.get(index), bytes(index));
   await before.close();
